@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+"""The controller's half of stepca_bootstrap: fetches the roots where the host does not have them yet."""
+
+from __future__ import annotations
+
+from ..module_utils import _options
+from ..module_utils._core import client
+from ..module_utils._core.errors import ApiError
+from ..plugin_utils._action import StepCAAction
+
+
+class ActionModule(StepCAAction):
+    """See plugins/modules/stepca_bootstrap.py for what users are told."""
+
+    OPTIONS = _options.BOOTSTRAP
+
+    def act(self) -> dict:
+        connection = self.settings.connection()
+        from_host = self.settings.request_from() == "host"
+        result = self._run(connection, from_host)
+        if result.get("needs_roots") is True:
+            authority = self.authority(connection)
+            connection.roots = authority.trust()
+            if authority.absent_roots:
+                raise ApiError("%s Nothing was changed." % " ".join(authority.warnings))
+            result = self._run(connection, from_host)
+        self.warn(result.pop("warnings_of_ca", []))
+        result.pop("needs_roots", None)
+        if not self._task.diff:
+            result.pop("diff", None)
+        result["invocation"] = {"module_args": self.given}
+        return result
+
+    def _run(self, connection: client.Connection, from_host: bool) -> dict:
+        exchange = dict(client.describe(connection), ask_from_host=from_host and bool(connection.urls))
+        return self.execute(self.given, exchange)

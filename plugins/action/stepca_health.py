@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+"""The controller's half of stepca_health: asks the CA itself, or has the host ask."""
+
+from __future__ import annotations
+
+from ..module_utils import _options
+from ..module_utils._core import client, durations
+from ..module_utils._core.errors import OptionError
+from ..plugin_utils._action import StepCAAction
+
+
+class ActionModule(StepCAAction):
+    """See plugins/modules/stepca_health.py for what users are told."""
+
+    OPTIONS = _options.HEALTH
+    _requires_connection = False
+
+    def act(self) -> dict:
+        wait = durations.parse_duration(self.options["wait"], "wait")
+        connection = self.settings.connection()
+        if not connection.urls:
+            raise OptionError("ca_url is required: no option says where the CA is.")
+        if self.settings.request_from() == "host":
+            return self.execute({"wait": self.options["wait"]}, client.describe(connection))
+        found = client.wait_until_healthy(lambda: self.authority(connection), wait.total_seconds())
+        return dict(found, changed=False)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""Owner, group, mode and SELinux context of files, as Ansible sets them everywhere."""
+
+from __future__ import annotations
+
+__all__ = ["Attributes"]
+
+
+class Attributes:
+    """The `finish` of _core/exchange.py: puts a kind's attributes on a file, or in check mode only looks.
+
+    module: uses load_file_common_arguments and set_fs_attributes_if_different of an AnsibleModule;
+    wanted: {kind: {"owner", "group", "mode"}}.
+    """
+
+    def __init__(self, module, wanted: dict):
+        self._module = module
+        self._wanted = dict(wanted, record={"mode": "0644"})
+
+    def __call__(self, path: str, target: str, kind: str) -> list:
+        """Sentences on what differed; path is the file, target what it is or will be called."""
+        arguments = self._module.load_file_common_arguments(dict(self._wanted[kind]), path=target)
+        arguments["path"] = path
+        diff = {}
+        self._module.set_fs_attributes_if_different(arguments, False, diff=diff)
+        before, after = diff.get("before", {}), diff.get("after", {})
+        differing = [name for name in sorted(after) if name != "path"]
+        return ["the %s of %s is %s; wanted is %s" % (name, target, before.get(name), after[name]) for name in differing]

@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""StepCA: ask a CA that may have several URLs, over whichever transport it is given.
+
+A transport is a class: Transport(roots_pem, server_name, seconds) with send(base_url, request) -> api.Answer, which
+raises TransportError. roots_pem None means "do not verify", and is used for one request only: GET /root/{fingerprint}.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Optional
+from urllib.parse import urlsplit
+
+from . import api, certificates, durations
+from .errors import ApiError, OptionError, TransportError
+
+_TRY_AGAIN = (502, 503, 504)
+_FIRST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+
+
+@dataclass
+class Connection:
+    """Where a CA is and whom to trust.
+
+    urls: tried in order; fingerprints: SHA-256 of the trusted roots, hex; roots: these roots where they are at hand;
+    name: what the CA's certificate must say, None for the host of the URL; timeout: seconds of one request;
+    retries: further rounds over all URLs.
+    """
+
+    urls: list
+    fingerprints: list
+    roots: list = field(default_factory=list)
+    name: Optional[str] = None
+    timeout: float = 15.0
+    retries: int = 3
+
+
+def describe(connection: Connection) -> dict:
+    """A connection as JSON, for a host; nothing in it is secret."""
+    pem = certificates.to_pem(connection.roots).decode("ascii") if connection.roots else None
+    return dict(vars(connection), roots=pem)
+
+
+def restore(told: dict) -> Connection:
+    """describe, the other way."""
+    known = {name: told[name] for name in ("urls", "fingerprints", "name", "timeout", "retries")}
+    return Connection(roots=certificates.load(told["roots"].encode("ascii")) if told["roots"] else [], **known)
+
+
+def parse_url(text: str) -> str:
+    """A CA's URL without a slash at its end; OptionError unless it is https without a path."""
+    url = text.strip()
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 -- raises on a port that is no number
+    except ValueError as error:
+        raise OptionError("ca_url: %r is not a URL: %s." % (url, error)) from None
+    if parts.scheme != "https" or not parts.hostname:
+        raise OptionError("ca_url: %r does not begin with https://. step-ca speaks HTTPS only: write https://host[:port]." % url)
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise OptionError("ca_url: %r has a path. step-ca lives at the root of its host: write https://%s." % (url, parts.netloc))
+    if parts.username is not None:
+        raise OptionError("ca_url: a URL with a user or password is not for step-ca: write https://host[:port].")
+    return "https://%s" % parts.netloc
+
+
+def parse_fingerprint(text: str) -> str:
+    """64 lower-case hex digits; colons, spaces, dashes and upper case are accepted."""
+    digits = re.sub(r"[\s:-]", "", text).lower()
+    if not re.match(r"^[0-9a-f]{64}$", digits):
+        raise OptionError(
+            "ca_fingerprint: %r is not the SHA-256 of a certificate, 64 hex digits. "
+            "`step certificate fingerprint root_ca.crt` on the CA prints it." % text
+        )
+    return digits
+
+
+class StepCA:
+    """One authority.
+
+    roots: the trusted roots, x509; absent_roots: fingerprints that the CA does not offer; url: the one that answered last; tried: [{"url", "outcome"}]; warnings: sentences.
+    """
+
+    def __init__(self, connection: Connection, transport_class, sleep=time.sleep):
+        self.connection = connection
+        self.url = None
+        self.tried = []
+        self.warnings = []
+        self._transport_class = transport_class
+        self._sleep = sleep
+        self._transport = None
+        self.roots = list(connection.roots)
+        self.absent_roots = []
+
+    def trust(self) -> list:
+        """The trusted roots; those known by fingerprint only are fetched, once.
+
+        ApiError if the CA offers none of them. One that it does not offer, beside others that it does, is a warning.
+        """
+        if self.roots or not self.connection.fingerprints:
+            return self.roots
+        unverified = self._transport_class(None, self.connection.name, self.connection.timeout)
+        for wanted in self.connection.fingerprints:
+            found = self._root(unverified, wanted)
+            if found is None:
+                self.absent_roots.append(wanted)
+            else:
+                self.roots.append(found)
+        if not self.roots:
+            raise ApiError(
+                "The CA at %s has no root with the SHA-256 fingerprint %s. Either ca_url leads to another CA, or "
+                "ca_fingerprint is wrong: compare it with `step certificate fingerprint root_ca.crt` on the CA."
+                % (self.url, ", ".join(self.absent_roots))
+            )
+        self.warnings += [
+            "The CA at %s does not offer the root %s of ca_fingerprint." % (self.url, one) for one in self.absent_roots
+        ]
+        return self.roots
+
+    def ask(self, request: api.Request) -> api.Answer:
+        """Any answer to a request that may be repeated; TransportError if no URL gave one."""
+        return self._ask(self._trusted(), lambda spent: request)
+
+    def get(self, request: api.Request) -> dict:
+        """The JSON object of a good answer; ApiError or TransportError."""
+        return api.parse(request, self.ask(request))
+
+    def provisioners(self) -> list:
+        """All provisioners, as GET /provisioners lists them."""
+        found, cursor = [], ""
+        for _page in range(1000):
+            content = self.get(api.provisioners(cursor))
+            found += [item for item in content.get("provisioners") or [] if isinstance(item, dict)]
+            cursor = content.get("nextCursor") or ""
+            if not cursor:
+                break
+        return found
+
+    def version(self) -> str:
+        """What the CA says of its version; "N/A" where it was built without one."""
+        return str(self.get(api.VERSION).get("version", "N/A"))
+
+    def sign(self, make_request) -> tuple:
+        """(chain as PEM, the CA's clock) for api.sign requests; each one made is sent once at most.
+
+        make_request(spent): a new request, or None where there is none left; spent tells whether an earlier one may
+        have reached the CA.
+        """
+        requests = []
+
+        def make(spent):
+            requests.append(make_request(spent))
+            return requests[-1]
+
+        answer = self._ask(self._trusted(), make)
+        return api.chain_of(api.parse(requests[-1], answer)), api.date_of(answer)
+
+    def _trusted(self):
+        if self._transport is None:
+            roots_pem = certificates.to_pem(self.trust()).decode("ascii")
+            self._transport = self._transport_class(roots_pem, self.connection.name, self.connection.timeout)
+        return self._transport
+
+    def _root(self, unverified, wanted: str):
+        """One root, proved by its fingerprint alone; None where the CA has none. Nothing else of the answer is used."""
+        answer = self._ask(unverified, lambda spent: api.root(wanted))
+        try:
+            found = certificates.load(api.parse(api.root(wanted), answer)["ca"].encode("ascii"))
+        except (ApiError, ValueError, KeyError, AttributeError):
+            return None
+        return found[0] if certificates.fingerprint(found[0]) == wanted else None
+
+    def _ask(self, transport, make) -> api.Answer:
+        spent = False
+        hopeless = set()
+        for turn in range(self.connection.retries + 1):
+            for url in self.connection.urls:
+                if url in hopeless:
+                    continue
+                request = make(spent)
+                if request is None:
+                    raise TransportError("%s The token may have been used by that, and is not sent again." % self._outcomes())
+                try:
+                    answer = transport.send(url, request)
+                except TransportError as error:
+                    spent = spent or error.sent
+                    self._note(url, str(error))
+                    if not error.retry:
+                        hopeless.add(url)
+                    continue
+                spent = True
+                self.url = url
+                if answer.status not in _TRY_AGAIN:
+                    return answer
+                self._note(url, api.status_line(answer.status))
+            if len(hopeless) == len(self.connection.urls):
+                break
+            if turn < self.connection.retries:
+                self._sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**turn) * (0.5 + random.random()))
+        raise TransportError("No answer from the CA. %s" % self._outcomes(), spent)
+
+    def _note(self, url: str, outcome: str) -> None:
+        self.tried.append({"url": url, "outcome": outcome})
+
+    def _outcomes(self) -> str:
+        last = {}
+        for one in self.tried:
+            last[one["url"]] = one["outcome"]
+        times = {url: sum(one["url"] == url for one in self.tried) for url in last}
+        return " ".join(
+            "%s: %s%s" % (url, outcome.rstrip("."), " (tried %d times)." % times[url] if times[url] > 1 else ".")
+            for url, outcome in last.items()
+        )
+
+
+def health(authority: StepCA) -> dict:
+    """What `stepca_health` returns of an authority that answers; ApiError or TransportError otherwise."""
+    answer = authority.ask(api.HEALTH)
+    status = api.parse(api.HEALTH, answer).get("status")
+    if status != "ok":
+        raise ApiError("GET %s: the CA says that its status is %r, not \"ok\"." % (answer.url, status))
+    date = api.date_of(answer)
+    end = certificates.not_after(certificates.load_der(answer.peer)) if answer.peer else None
+    return {
+        "status": status,
+        "url": authority.url,
+        "version": authority.version(),
+        # The header counts whole seconds, so ours are cut the same way.
+        "clock_skew": int((date - durations.now().replace(microsecond=0)).total_seconds()) if date else None,
+        "tls_not_after": durations.format_time(end) if end else None,
+        "tried": authority.tried + [{"url": authority.url, "outcome": "ok"}],
+    }
+
+
+def wait_until_healthy(make_authority, seconds: float, sleep=time.sleep) -> dict:
+    """health(), asked again until it is good or this time has passed; raises what the last one raised."""
+    deadline = time.monotonic() + seconds
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return health(make_authority())
+        except (ApiError, TransportError):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise
+            sleep(min(pause, left))
+            pause = min(pause * 1.5, 2.0)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""Why the CA refused a token. step-ca answers nearly every token problem with one and the same 401 text, so we look.
+
+What can be seen from outside: clocks, the provisioner's name, its key id, the host in the audience.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime, timedelta, timezone
+from urllib.parse import urlsplit
+
+from . import api, certificates, durations
+from .errors import ApiError, TransportError
+
+#: step-ca allows this much between its clock and a token's (go-jose leeway).
+LEEWAY = timedelta(seconds=60)
+
+
+def claims(token: str) -> tuple:
+    """(header, claims) of a JWT (RFC 7519), not verified; ({}, {}) for what is none."""
+    try:
+        header, payload = [
+            json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode("utf-8")) for part in token.split(".")[:2]
+        ]
+    except ValueError:
+        return {}, {}
+    return (header, payload) if isinstance(header, dict) and isinstance(payload, dict) else ({}, {})
+
+
+def explain(error: ApiError, token: str, authority, source: str) -> str:
+    """The refusal of a token as a whole text: what came back, what is wrong as far as can be seen, what to do.
+
+    authority: client.StepCA; source: where the provisioner's name came from, "" if from nowhere.
+    """
+    text = "step-ca at %s refused the token (%s)." % (authority.url, api.status_line(error.status))
+    if "certificate authority logs" not in error.message:
+        text += " It says: %s" % error.message
+    header, content = claims(token)
+    finding = (
+        clock_problem(content, error.date)
+        or _provisioner_problem(header, content, authority, source)
+        or _audience_problem(content, authority)
+        or "Its clock, provisioner, key and audience look right, so the token was probably used before or made before the CA "
+        "last started. Each token serves once; the CA's log names the reason."
+    )
+    return "%s %s" % (text, finding)
+
+
+def clock_problem(content: dict, date) -> str:
+    """What is wrong between a token's times and the CA's clock (an aware datetime or None); "" if nothing."""
+    if not date:
+        return ""
+    skew = date - durations.now()
+    begin, end = _instant(content.get("nbf")), _instant(content.get("exp"))
+    apart = "The CA's clock is %s %s the controller's: set the clocks (NTP)." % (
+        durations.format_duration(timedelta(seconds=abs(round(skew.total_seconds())))),
+        "behind" if skew < timedelta(0) else "ahead of",
+    )
+    if begin and begin > date + LEEWAY:
+        return "The token is not valid yet. " + apart
+    if end and end < date - LEEWAY:
+        expired = "The token expired on %s." % durations.format_time(end)
+        return expired + (" " + apart if abs(skew) > LEEWAY else " Make a new one.")
+    return ""
+
+
+def list_provisioners(provisioners) -> str:
+    """Names and types, for people."""
+    return ", ".join('"%s" (%s)' % (item.get("name"), item.get("type")) for item in provisioners) or "none at all"
+
+
+def _provisioner_problem(header: dict, content: dict, authority, source: str) -> str:
+    name, key_id = content.get("iss"), header.get("kid")
+    try:
+        provisioners = authority.provisioners()
+    except (ApiError, TransportError):
+        return ""
+    named = [item for item in provisioners if item.get("name") == name]
+    if not named:
+        return 'The CA has no provisioner "%s"; it has: %s. Check the option provisioner%s.' % (
+            name,
+            list_provisioners(provisioners),
+            " (%s)" % source if source else "",
+        )
+    if named[0].get("state") == "Uninitialized":
+        return 'The provisioner "%s" is not working at the CA: %s.' % (name, named[0].get("stateReason"))
+    has = (named[0].get("key") or {}).get("kid")
+    if has and key_id and has != key_id:
+        return 'The key is not that of the provisioner "%s": the token was made with the key id %s, the CA has %s.' % (name, key_id, has)
+    return ""
+
+
+def _audience_problem(content: dict, authority) -> str:
+    audiences = content.get("aud") or []
+    audiences = [audiences] if isinstance(audiences, str) else audiences
+    hosts = {str(urlsplit(str(one)).hostname) for one in audiences}
+    try:
+        peer = authority.ask(api.HEALTH).peer
+        names = {san.value for san in certificates.sans(certificates.load_der(peer))} if peer else set()
+    except (ApiError, TransportError, ValueError):
+        return ""
+    if names and not hosts & names:
+        return "The token is for %s, but the CA knows itself as %s. Set ca_name to one of these." % (
+            ", ".join(sorted(hosts)) or "no audience",
+            ", ".join(sorted(names)),
+        )
+    return ""
+
+
+def _instant(seconds):
+    return datetime.fromtimestamp(seconds, timezone.utc) if isinstance(seconds, (int, float)) else None

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""What can go wrong, as types.
+
+* StepCAError
+  x OptionError         what the options say cannot mean anything: nothing was touched
+  x HostFileError       a file or folder on the host cannot be read or written
+  x CsrError            the host's certificate request is not what the task asked for
+  x CertificateError    what the CA answered is not what the task asked for
+  x ProvisionerError    the provisioner's key or password cannot be used
+  x TransportError      no answer from the CA: refused, timeout, TLS
+  x ApiError            an answer from the CA, but not a good one
+"""
+
+from __future__ import annotations
+
+
+class StepCAError(Exception):
+    """Base of every error that a user can cause; its text is a whole sentence for that user."""
+
+
+class OptionError(StepCAError):
+    """An option, or two options together, cannot mean anything."""
+
+
+class HostFileError(StepCAError):
+    """A file or folder on the host cannot be read or written."""
+
+
+class CsrError(StepCAError):
+    """A certificate request is not what the task asked for."""
+
+
+class CertificateError(StepCAError):
+    """A certificate or chain is not what the task asked for."""
+
+
+class ProvisionerError(StepCAError):
+    """The provisioner's key cannot be found, opened or used."""
+
+
+class TransportError(StepCAError):
+    """The CA gave no answer.
+
+    sent: False only when it is certain that no byte of the request reached the CA; retry: whether asking the same
+    URL again could help.
+    """
+
+    def __init__(self, message: str, sent: bool = True, retry: bool = True):
+        super().__init__(message)
+        self.sent = sent
+        self.retry = retry
+
+
+class ApiError(StepCAError):
+    """The CA answered, but not as hoped.
+
+    status: HTTP status; url: what was asked; message: the CA's own words, "" if it had none;
+    date: the CA's clock as aware datetime, or None.
+    """
+
+    def __init__(self, text: str, status: int = 0, url: str = "", message: str = "", date=None):
+        super().__init__(text)
+        self.status = status
+        self.url = url
+        self.message = message
+        self.date = date

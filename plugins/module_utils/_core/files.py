@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""Files on the host: read, stage beside the target, and replace a set as one.
+
+Two renames cannot be one. So a set has a commit point, the rename of the certificate: before it nothing has changed;
+after it the key that belongs to the certificate lies staged beside its target, and the next run finishes.
+All files of ours begin with a dot and carry the name of their target.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from contextlib import contextmanager
+
+from .errors import HostFileError, OptionError
+
+_LARGEST = 1024 * 1024
+_STALE_SECONDS = 3600
+_MARK = ".stepca-"
+_ADVICE = {
+    errno.ENOENT: "Make the folder first (ansible.builtin.file with state: directory).",
+    errno.ENOTDIR: "A part of the path is a file.",
+    errno.EACCES: "The task's user may not do this: use become, or another path.",
+    errno.EPERM: "The task's user may not do this: use become, or another path.",
+    errno.EROFS: "The file system is read-only: mount it writable, or use another path.",
+    errno.ENOSPC: "The disk is full: make room, then run again.",
+    errno.EDQUOT: "The quota is used up: make room, then run again.",
+    errno.EISDIR: "It is a folder: name a file in it.",
+}
+
+
+def resolve(path: str, option: str) -> str:
+    """The file that this path means: absolute, symbolic links followed, and no folder."""
+    if not os.path.isabs(path):
+        raise OptionError("%s: %r is not an absolute path." % (option, path))
+    real = os.path.realpath(path)
+    if os.path.isdir(real):
+        raise HostFileError("%s: %s is a folder. Name a file in it." % (option, path))
+    return real
+
+
+def read(path: str):
+    """The content of a file, or None where there is none. HostFileError if it cannot be read."""
+    with _explained("read", path):
+        try:
+            with open(path, "rb") as stream:
+                content = stream.read(_LARGEST + 1)
+        except FileNotFoundError:
+            return None
+    if len(content) > _LARGEST:
+        raise HostFileError("%s is larger than 1 MiB: it is no key and no certificate." % path)
+    return content
+
+
+def probe(path: str) -> None:
+    """HostFileError unless a file can be made beside this one."""
+    os.unlink(stage(path, b"", "probe-%d" % os.getpid()))
+
+
+def missing_folder(path: str):
+    """The folder of this file where it does not exist, else None."""
+    folder = os.path.dirname(path)
+    return None if os.path.isdir(folder) else folder
+
+
+def staged_path(target: str, tag: str) -> str:
+    """Where a file waits to become this target."""
+    folder, name = os.path.split(target)
+    return os.path.join(folder, ".%s%s%s" % (name, _MARK, tag))
+
+
+def stage(target: str, content: bytes, tag: str) -> str:
+    """Write content, safely on disk and readable by nobody else, beside its target; returns where."""
+    path = staged_path(target, tag)
+    _refuse_open_folder(os.path.dirname(target))
+    with _explained("write", path):
+        _forget(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError:
+            _forget(path)
+            raise
+    return path
+
+
+def inherit_owner(path: str, target: str) -> None:
+    """Give a staged file the owner and group of the file that it replaces, as far as we may."""
+    try:
+        old = os.stat(target)
+        os.chown(path, old.st_uid, old.st_gid)
+    except OSError:
+        pass  # no such file yet, or not root: the task's user owns what it writes
+
+
+def replace_set(moves) -> None:
+    """Put staged files in their places, all or none: moves is [(staged, target)], the first of them commits.
+
+    A call that fails midway puts the former files back; a crash midway is finished by the next run.
+    """
+    kept = []
+    done = []
+    with _explained("replace", moves[0][1]):
+        try:
+            for _staged, target in moves:
+                kept.append((_keep(target), target))
+            for staged, target in moves:
+                os.rename(staged, target)
+                done.append(target)
+                _sync_folder(target)
+        except OSError:
+            for old, target in kept:
+                if target in done:
+                    os.rename(old, target) if old else _forget(target)
+            raise
+        finally:
+            for old, _target in kept:
+                if old:
+                    _forget(old)
+
+
+@contextmanager
+def locked(path: str, patience: float = 30.0):
+    """Hold the folder of this file against other runs; HostFileError if another one holds it for too long."""
+    folder = os.path.dirname(path)
+    with _explained("lock", folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise HostFileError("Another run is replacing certificates in %s. Run again when it is done." % folder) from None
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def forget(path: str) -> None:
+    """Remove a file of ours, where it is."""
+    with _explained("remove", path):
+        _forget(path)
+
+
+def forget_stale(target: str) -> None:
+    """Remove what earlier runs left staged beside this target for more than an hour."""
+    folder, name = os.path.split(target)
+    prefix = ".%s%s" % (name, _MARK)
+    try:
+        leftovers = [entry.path for entry in os.scandir(folder) if entry.name.startswith(prefix)]
+        for path in leftovers:
+            if time.time() - os.lstat(path).st_mtime > _STALE_SECONDS:
+                _forget(path)
+    except OSError:
+        pass  # tidying up is no reason to fail
+
+
+def _keep(target: str):
+    """A hard link to the file as it is, to put it back from; None where there is none."""
+    old = staged_path(target, "old")
+    _forget(old)
+    try:
+        os.link(target, old)
+    except FileNotFoundError:
+        return None
+    return old
+
+
+def _forget(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _sync_folder(path: str) -> None:
+    descriptor = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_open_folder(folder: str) -> None:
+    """Where others may rename files, they may swap ours (the sticky bit forbids it)."""
+    try:
+        mode = os.stat(folder).st_mode
+    except OSError:
+        return  # the write itself will say what is wrong
+    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        raise HostFileError("Everybody may write to the folder %s, so no key can be kept there. Make it 0755 or stricter." % folder)
+
+
+@contextmanager
+def _explained(verb: str, path: str):
+    try:
+        yield
+    except OSError as error:
+        advice = _ADVICE.get(error.errno, "")
+        raise HostFileError(("Cannot %s %s: %s. %s" % (verb, path, error.strerror or error, advice)).rstrip()) from None

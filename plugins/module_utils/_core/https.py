@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""The transport of a host, which has nothing but the standard library: HTTPS pinned to the trusted roots."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+from urllib.parse import urlsplit
+
+from . import api
+from .errors import TransportError
+
+
+class Transport:
+    """See client.py for what a transport is.
+
+    No proxy, no netrc, no redirect and no store of the system has a say; nothing is kept open between requests.
+    """
+
+    def __init__(self, roots_pem, server_name, seconds: float):
+        self._server_name = server_name
+        self._seconds = seconds
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if roots_pem is None:
+            self._context.check_hostname = False
+            self._context.verify_mode = ssl.CERT_NONE
+        else:
+            self._context.load_verify_locations(cadata=roots_pem)
+
+    def send(self, base_url: str, request: api.Request) -> api.Answer:
+        """One request, one answer. TransportError says whether any of it may have reached the CA."""
+        parts = urlsplit(base_url)
+        connection = http.client.HTTPConnection(parts.hostname, parts.port or 443)
+        watch = None
+        sent = False
+        try:
+            plain = socket.create_connection((parts.hostname, parts.port or 443), self._seconds)
+            # Timeouts of sockets are for each read; the watch ends slow headers and bodies too.
+            watch = _Watch(plain, self._seconds)
+            connection.sock = self._context.wrap_socket(plain, server_hostname=self._server_name or parts.hostname)
+            watch.guard(connection.sock)
+            peer = connection.sock.getpeercert(binary_form=True)
+            sent = True
+            headers = {"Content-Type": "application/json", "Host": parts.netloc}
+            connection.request(request.method, request.path, body=api.body_of(request), headers=headers)
+            response = connection.getresponse()
+            body = response.read(api.LARGEST_ANSWER + 1)
+            if watch.fired:
+                raise socket.timeout()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise explain(error, self._seconds, sent, bool(watch and watch.fired)) from None
+        finally:
+            if watch:
+                watch.stop()
+            connection.close()
+        if len(body) > api.LARGEST_ANSWER:
+            raise TransportError("the answer is larger than 1 MiB, which no step-ca sends", retry=False)
+        names = {name.lower(): value for name, value in response.getheaders()}
+        return api.Answer(response.status, names, body, base_url + request.path, peer)
+
+
+def explain(error: Exception, seconds: float, sent: bool, late: bool) -> TransportError:
+    """What a broken connection means, for people."""
+    if late or isinstance(error, socket.timeout):
+        return TransportError("no whole answer within %g s" % seconds, sent)
+    if isinstance(error, ssl.SSLError):
+        return explain_tls(error.reason or str(error), getattr(error, "verify_message", ""))
+    if isinstance(error, socket.gaierror):
+        return TransportError("the name cannot be resolved (%s)" % (error.strerror or error), sent)
+    return TransportError("%s" % (getattr(error, "strerror", None) or error or type(error).__name__), sent)
+
+
+def explain_tls(reason: str, verify_message: str) -> TransportError:
+    """What a failed TLS handshake means; no request was written before it."""
+    if verify_message or "CERTIFICATE_VERIFY_FAILED" in reason:
+        return TransportError(
+            "its certificate is not trusted (%s). Only the roots of ca_fingerprint or ca_root count, and the name must be in the "
+            "certificate: another CA answers there, somebody is in between, or ca_name is needed" % (verify_message or reason),
+            sent=False,
+            retry=False,
+        )
+    return TransportError("no TLS there (%s): is that the port of a step-ca?" % reason, sent=False, retry=False)
+
+
+class _Watch:
+    """Shuts a socket down when its time is over."""
+
+    def __init__(self, sock, seconds: float):
+        self.fired = False
+        self._sock = sock
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def guard(self, sock) -> None:
+        """Watch this socket instead: TLS took the plain one over."""
+        self._sock = sock
+
+    def stop(self) -> None:
+        """All went well in time."""
+        self._timer.cancel()
+
+    def _end(self) -> None:
+        self.fired = True
+        try:
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+        except OSError:
+            pass

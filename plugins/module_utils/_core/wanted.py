@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""What a task asks for, as values: the options of one certificate, understood the same on controller and host."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Optional
+
+from . import durations, names
+from .errors import OptionError
+
+#: The longest commonName that X.509 allows (RFC 5280, appendix A, ub-common-name).
+LONGEST_COMMON_NAME = 64
+#: Flat options that are defaults of the entries of `certificates`.
+SHARED = (
+    "key_type",
+    "not_before",
+    "not_after",
+    "renew_before",
+    "owner",
+    "group",
+    "mode",
+    "key_owner",
+    "key_group",
+    "key_mode",
+)
+#: Options that belong to one certificate and mean nothing beside `certificates`.
+SINGLE = ("state", "certificate_path", "key_path", "csr_path", "sans", "common_name", "force")
+
+
+@dataclass
+class Wanted:
+    """One certificate as asked for.
+
+    sans: names.SAN in normal form; common_name: "" only when the CSR leaves it out;
+    not_before, not_after: datetime, timedelta or None; renew_before: durations.Share or timedelta;
+    attributes: {"certificate" | "key": {"owner", "group", "mode"}}.
+    """
+
+    certificate_path: str
+    key_path: Optional[str]
+    csr_path: Optional[str]
+    sans: list
+    common_name: str
+    common_name_given: bool
+    key_type: str
+    not_before: object
+    not_after: object
+    renew_before: object
+    force: bool
+    attributes: dict = field(default_factory=dict)
+
+
+def entries(options: dict) -> list:
+    """The options of each certificate of a task, flat or in a list, every one complete.
+
+    options: the task's validated options, None where a value was not given.
+    """
+    if options.get("certificates") is None:
+        return [{name: options.get(name) for name in SINGLE + SHARED}]
+    merged = []
+    for given in options["certificates"]:
+        entry = {name: given.get(name) for name in SINGLE + SHARED}
+        for name in SHARED:
+            if entry[name] is None:
+                entry[name] = options.get(name)
+        merged.append(entry)
+    return merged
+
+
+def refuse_mixture(given: dict) -> None:
+    """OptionError if flat options of one certificate stand beside `certificates`, or neither does.
+
+    given: the task's own options, without defaults.
+    """
+    named = [name for name in SINGLE if given.get(name) is not None]
+    if given.get("certificates") is None:
+        if "certificate_path" not in named:
+            raise OptionError("certificate_path (or certificates, a list of many) is required: say where the certificate goes.")
+    elif named:
+        raise OptionError(
+            "%s cannot stand beside certificates: it belongs into an entry of that list." % " and ".join(sorted(named))
+        )
+
+
+def refuse_shared_paths(many: list) -> None:
+    """OptionError if two outputs of a task are one path."""
+    seen = {}
+    for index, entry in enumerate(many):
+        for option in ("certificate_path", "key_path"):
+            if not entry.get(option) or (option == "key_path" and entry.get("csr_path")):
+                continue
+            path = os.path.normpath(entry[option])
+            here = "%s of entry %d" % (option, index + 1) if len(many) > 1 else option
+            if path in seen:
+                raise OptionError("%s and %s are both %s: each file needs a path of its own." % (seen[path], here, path))
+            seen[path] = here
+
+
+def parse(entry: dict) -> Wanted:
+    """The values of one entry; OptionError names the option that cannot mean anything."""
+    if not entry.get("certificate_path"):
+        raise OptionError("certificate_path is empty: say where the certificate goes.")
+    if not entry.get("key_path") and not entry.get("csr_path"):
+        raise OptionError("key_path is required unless csr_path brings a request of its own.")
+    common_name = (entry.get("common_name") or "").strip()
+    wanted = Wanted(
+        certificate_path=entry["certificate_path"],
+        key_path=entry.get("key_path") or None,
+        csr_path=entry.get("csr_path") or None,
+        sans=_sans(entry, common_name),
+        common_name=common_name,
+        common_name_given=bool(common_name),
+        key_type=entry["key_type"],
+        not_before=_limit(entry, "not_before"),
+        not_after=_limit(entry, "not_after"),
+        renew_before=durations.parse_threshold(entry["renew_before"], "renew_before"),
+        force=bool(entry.get("force")),
+        attributes={
+            "certificate": {"owner": entry.get("owner"), "group": entry.get("group"), "mode": entry.get("mode")},
+            "key": {"owner": entry.get("key_owner"), "group": entry.get("key_group"), "mode": entry.get("key_mode")},
+        },
+    )
+    wanted.common_name = common_name or _default_common_name(wanted.sans)
+    _refuse_impossible_life(wanted)
+    return wanted
+
+
+def refuse_past(wanted: Wanted, now: datetime) -> None:
+    """OptionError if the times asked for cannot lie ahead of this instant."""
+    end = wanted.not_after
+    if not isinstance(end, datetime):
+        return
+    start = wanted.not_before + now if isinstance(wanted.not_before, timedelta) else wanted.not_before
+    if start is not None and end <= start:
+        raise OptionError(
+            "not_after: %s is not later than not_before, %s." % (durations.format_time(end), durations.format_time(start))
+        )
+    if end <= now:
+        raise OptionError("not_after: %s is past: no certificate can be asked for. Give a later time." % durations.format_time(end))
+
+
+def _sans(entry: dict, common_name: str) -> list:
+    texts = entry.get("sans")
+    if texts:
+        return names.parse_sans(texts)
+    if not common_name:
+        raise OptionError("sans or common_name is required: names come from the play, never from the host.")
+    try:
+        return [names.parse_san(common_name)]
+    except OptionError as error:
+        raise OptionError("common_name serves as the only name, since sans is not given. %s" % error) from None
+
+
+def _default_common_name(sans: list) -> str:
+    for san in sans:
+        if len(san.value) <= LONGEST_COMMON_NAME:
+            return san.value
+    raise OptionError("common_name is required: every name in sans is longer than 64 characters.")
+
+
+def _limit(entry: dict, option: str):
+    text = entry.get(option)
+    if text is None or text == "":
+        return None
+    limit = durations.parse_limit(text, option)
+    if option == "not_after" and limit == timedelta(0):
+        raise OptionError("not_after: %r is no life at all. Give a duration of more than zero." % text)
+    return limit
+
+
+def _refuse_impossible_life(wanted: Wanted) -> None:
+    if len(wanted.common_name) > LONGEST_COMMON_NAME:
+        raise OptionError("common_name: %r is longer than 64 characters." % wanted.common_name)
+    both_times = isinstance(wanted.not_before, datetime) and isinstance(wanted.not_after, datetime)
+    if both_times and wanted.not_after <= wanted.not_before:
+        raise OptionError(
+            "not_after: %s is not later than not_before, %s."
+            % (durations.format_time(wanted.not_after), durations.format_time(wanted.not_before))
+        )
+    if isinstance(wanted.not_after, timedelta) and isinstance(wanted.renew_before, timedelta):
+        if wanted.renew_before >= wanted.not_after:
+            raise OptionError(
+                "renew_before: %s is the whole life of %s or more: the certificate would always be due."
+                % (durations.format_duration(wanted.renew_before), durations.format_duration(wanted.not_after))
+            )

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""The options of every module, each written once. Their documentation: plugins/doc_fragments, of the same names.
+
+Modules and action plugins build their argument specs here; environment names are read on the controller only.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BOOTSTRAP",
+    "CERTIFICATE",
+    "CONNECTION",
+    "ENVIRONMENT",
+    "EXCHANGE",
+    "HEALTH",
+    "PROVISIONER",
+    "SECRET_ENVIRONMENT",
+    "for_controller",
+    "refuse_bypass",
+    "spec",
+]
+
+KEY_TYPES = ["ec-p256", "ec-p384", "ec-p521", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
+
+#: Where the CA is and whom to trust.
+CONNECTION = {
+    "ca_url": {"type": "list", "elements": "str"},
+    "ca_fingerprint": {"type": "list", "elements": "str"},
+    "ca_root": {"type": "str"},
+    "ca_root_path": {"type": "str"},
+    "ca_name": {"type": "str"},
+    "timeout": {"type": "str"},
+    "retries": {"type": "int"},
+    "request_from": {"type": "str", "choices": ["controller", "host"]},
+}
+
+#: Who vouches for a certificate: read on the controller, never sent to a host.
+PROVISIONER = {
+    "provisioner": {"type": "str"},
+    "provisioner_key": {"type": "raw", "no_log": True},
+    "provisioner_key_path": {"type": "str", "no_log": False},
+    "provisioner_password": {"type": "str", "no_log": True},
+    "provisioner_password_file": {"type": "str", "no_log": False},
+    "token": {"type": "str", "no_log": True},
+    "token_lifetime": {"type": "str", "no_log": False},
+}
+
+#: The channel between an action plugin and its module.
+EXCHANGE = {"_exchange": {"type": "dict"}}
+
+HEALTH = {"wait": {"type": "str", "default": "0s"}}
+
+BOOTSTRAP = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "root_path": {"type": "path"},
+    "system_trust": {"type": "bool", "default": False},
+    "step_path": {"type": "path"},
+    "accept_new_root": {"type": "bool", "default": False},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+    "mode": {"type": "raw", "default": "0644"},
+}
+
+_SINGLE = {
+    "state": {"type": "str", "choices": ["present"]},
+    "certificate_path": {"type": "path"},
+    "key_path": {"type": "path", "no_log": False},
+    "csr_path": {"type": "path"},
+    "sans": {"type": "list", "elements": "str"},
+    "common_name": {"type": "str"},
+    "force": {"type": "bool"},
+}
+_SHARED = {
+    "key_type": {"type": "str", "choices": KEY_TYPES, "no_log": False},
+    "not_before": {"type": "raw"},
+    "not_after": {"type": "raw"},
+    "renew_before": {"type": "str"},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+    "mode": {"type": "raw"},
+    "key_owner": {"type": "str", "no_log": False},
+    "key_group": {"type": "str", "no_log": False},
+    "key_mode": {"type": "raw", "no_log": False},
+}
+_DEFAULTS = {
+    "state": "present",
+    "force": False,
+    "key_type": "ec-p256",
+    "renew_before": "33%",
+    "mode": "0644",
+    "key_mode": "0600",
+}
+
+#: One certificate, flat; or many, each entry with the same options.
+CERTIFICATE = {
+    name: dict(option, default=_DEFAULTS[name]) if name in _DEFAULTS else dict(option)
+    for name, option in list(_SINGLE.items()) + list(_SHARED.items())
+}
+CERTIFICATE["certificates"] = {
+    "type": "list",
+    "elements": "dict",
+    "options": {
+        **{name: dict(option) for name, option in _SINGLE.items()},
+        **{name: dict(option) for name, option in _SHARED.items()},
+    },
+}
+CERTIFICATE["certificates"]["options"]["certificate_path"]["required"] = True
+CERTIFICATE["certificates"]["options"]["state"]["default"] = "present"
+CERTIFICATE["certificates"]["options"]["force"]["default"] = False
+
+#: Environment variables of the controller, first found wins.
+ENVIRONMENT = {
+    "ca_url": ("STEPCA_URL", "STEP_CA_URL", "CERTCTL_STEPCA_URL"),
+    "ca_fingerprint": ("STEPCA_FINGERPRINT", "STEP_FINGERPRINT"),
+    "ca_root_path": ("STEPCA_ROOT", "STEP_ROOT"),
+    "provisioner": ("STEPCA_PROVISIONER", "STEP_PROVISIONER", "CERTCTL_STEPCA_PROVISIONER"),
+    "provisioner_key": ("STEPCA_PROVISIONER_KEY",),
+    "provisioner_key_path": ("STEPCA_PROVISIONER_KEY_PATH", "CERTCTL_STEPCA_KEY_PATH"),
+    "provisioner_password": ("STEPCA_PROVISIONER_PASSWORD", "CERTCTL_STEPCA_PASSWORD"),
+    "provisioner_password_file": ("STEPCA_PROVISIONER_PASSWORD_FILE", "STEP_PROVISIONER_PASSWORD_FILE"),
+}
+#: Those that hold a secret itself; as a task's `environment:` they would travel to the host.
+SECRET_ENVIRONMENT = ("STEPCA_PROVISIONER_KEY", "STEPCA_PROVISIONER_PASSWORD", "CERTCTL_STEPCA_PASSWORD")
+
+
+def spec(*groups) -> dict:
+    """The argument spec of a module: its own options and those of every member of the action group."""
+    merged = {}
+    for group in groups + (CONNECTION, PROVISIONER, EXCHANGE):
+        merged.update(group)
+    return merged
+
+
+def for_controller(options: dict) -> dict:
+    """A module's own options as the action plugin checks them: a host's path is text there, its ~ is the host's."""
+    checked = {}
+    for name, option in options.items():
+        checked[name] = dict(option, type="str") if option["type"] == "path" else dict(option)
+        if "options" in option:
+            checked[name]["options"] = for_controller(option["options"])
+    return checked
+
+
+def refuse_bypass(module) -> None:
+    """Fail unless the action plugin of the same name has run before: it keeps secrets on the controller."""
+    if module.params["_exchange"] is None:
+        module.fail_json(
+            msg="The action plugin of this module did not run, so nothing kept the provisioner's secrets on the controller. "
+            "Call the module by its full name, privatepki.stepca.%s, from a task." % module._name.rsplit(".", 1)[-1]
+        )
+    sent = [name for name in PROVISIONER if module.params.get(name) is not None]
+    if sent:
+        module.fail_json(msg="%s came to the host, where no option of the provisioner may be. Please report this." % ", ".join(sent))

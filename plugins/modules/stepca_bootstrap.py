@@ -1,0 +1,184 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What runs on the host for stepca_bootstrap. Its other half: plugins/action/stepca_bootstrap.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stepca_bootstrap
+short_description: Have a host trust the roots of a step-ca authority
+version_added: 0.1.0
+description:
+  - Puts the CA's root certificates on a host, in a file of their own, in the system's trust store, and where the C(step) client looks
+    for them. Roots that are known by fingerprint only are fetched by the controller, and proved by the fingerprint.
+  - Nothing is asked of the CA when the host holds these roots already.
+extends_documentation_fragment:
+  - privatepki.stepca._attributes
+  - privatepki.stepca._connection
+  - privatepki.stepca._provisioner
+options:
+  state:
+    description:
+      - V(present) makes sure that the roots are there.
+      - V(absent) takes away what V(present) would have put there.
+    type: str
+    choices: [present, absent]
+    default: present
+  root_path:
+    description:
+      - This file is made to hold exactly the trusted roots, PEM. An absolute path. Its folder must exist.
+      - At least one of this, O(system_trust) and O(step_path) is required.
+    type: path
+  system_trust:
+    description:
+      - Also put each root into the trust store of the system, which is that of Debian, EL, SUSE, Alpine or Arch.
+    type: bool
+    default: false
+  step_path:
+    description:
+      - Also write C(config/defaults.json) and C(certs/root_ca.crt) into this folder, as the C(step) client expects them.
+      - Needs O(ca_url).
+    type: path
+  accept_new_root:
+    description:
+      - Where a file holds roots and none of them is trusted any more, it is probably another CA's, and the task fails.
+        V(true) replaces them.
+    type: bool
+    default: false
+  owner:
+    description: Owner of O(root_path). Enforced when given.
+    type: str
+  group:
+    description: Group of O(root_path). Enforced when given.
+    type: str
+  mode:
+    description: Mode of O(root_path), as in M(ansible.builtin.file).
+    type: raw
+    default: '0644'
+seealso:
+  - module: privatepki.stepca.stepca_certificate
+author:
+  - privatepki.stepca contributors (@privatepki)
+"""
+
+EXAMPLES = r"""
+- name: Trust the CA on this host, for all its programs
+  privatepki.stepca.stepca_bootstrap:
+    ca_url: https://ca.internal
+    ca_fingerprint: "{{ root_fingerprint }}"
+    root_path: /etc/stepca/roots.pem
+    system_trust: true
+
+- name: Trust the old root and the new one while the root is rotated
+  privatepki.stepca.stepca_bootstrap:
+    ca_fingerprint:
+      - "{{ old_root_fingerprint }}"
+      - "{{ new_root_fingerprint }}"
+    root_path: /etc/stepca/roots.pem
+    system_trust: true
+
+- name: Forget the CA
+  privatepki.stepca.stepca_bootstrap:
+    state: absent
+    root_path: /etc/stepca/roots.pem
+    system_trust: true
+"""
+
+RETURN = r"""
+reasons:
+  description: What differed, in sentences. Empty if nothing did.
+  returned: success
+  type: list
+  elements: str
+  sample: ["/etc/stepca/roots.pem is missing"]
+roots:
+  description: The trusted roots, as far as they are known; with O(state=absent) those that were taken away.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    fingerprint:
+      description: SHA-256, hex.
+      type: str
+      sample: 0d7d3834cf187726cf331c40a31fa7ef6b29ba4df601416c9788f6ee01058cf3
+    subject:
+      description: Subject, RFC 4514.
+      type: str
+      sample: CN=Example Root CA,O=Example
+    not_after:
+      description: End of validity.
+      type: str
+      sample: "2040-01-01T00:00:00Z"
+    system_trust_path:
+      description: Where this root lies in the system's trust store. Null without O(system_trust).
+      type: str
+      sample: /usr/local/share/ca-certificates/stepca-0d7d3834cf187726.crt
+system_trust_path:
+  description: Where the first root lies in the system's trust store. Null without O(system_trust).
+  returned: success
+  type: str
+  sample: /usr/local/share/ca-certificates/stepca-0d7d3834cf187726.crt
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
+from ansible_collections.privatepki.stepca.plugins.module_utils._attributes import Attributes
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, https, trust
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
+
+
+def refresh(module, command):
+    """Have the system take over what changed in its trust store."""
+    status, _out, error = module.run_command(command)
+    if status:
+        module.fail_json(msg="The system's trust store was changed, but `%s` failed: %s" % (" ".join(command), error.strip()))
+
+
+def work(module, connection):
+    """What is to be done about each place, then do it unless in check mode."""
+    options = module.params
+    attributes = {"root": {name: options[name] for name in ("owner", "group", "mode")}}
+    wanted = trust.Wanted(
+        present=options["state"] == "present",
+        root_path=options["root_path"],
+        step_path=options["step_path"],
+        system_trust=options["system_trust"],
+        accept_new_root=options["accept_new_root"],
+        fingerprints=connection.fingerprints,
+        url=connection.urls[0] if connection.urls else None,
+    )
+    authority = client.StepCA(connection, https.Transport)
+    ask = authority.trust if options["_exchange"]["ask_from_host"] else None
+    plan = trust.examine(wanted, connection.roots, Attributes(module, attributes), module.check_mode, ask)
+    if plan.needs_roots:
+        module.exit_json(changed=False, needs_roots=True)
+    if not module.check_mode:
+        trust.apply(wanted, plan, Attributes(module, attributes))
+        if plan.refresh:
+            refresh(module, plan.refresh)
+    module.exit_json(
+        changed=bool(plan.reasons),
+        needs_roots=False,
+        reasons=plan.reasons,
+        roots=plan.roots,
+        system_trust_path=plan.roots[0]["system_trust_path"] if plan.roots else None,
+        diff={"before": plan.before, "after": plan.after},
+        warnings_of_ca=authority.warnings,
+    )
+
+
+def main():
+    """Compare and write, as the action plugin says."""
+    module = AnsibleModule(argument_spec=_options.spec(_options.BOOTSTRAP), supports_check_mode=True)
+    _options.refuse_bypass(module)
+    _cryptography.ensure(module)
+    try:
+        work(module, client.restore(module.params["_exchange"]))
+    except StepCAError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

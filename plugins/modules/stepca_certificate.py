@@ -1,0 +1,362 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What runs on the host for stepca_certificate. Its other half: plugins/action/stepca_certificate.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stepca_certificate
+short_description: Keep a certificate from step-ca on a host
+version_added: 0.1.0
+description:
+  - Makes sure that a host holds a private key and a certificate for it, signed by a step-ca authority, and that both are what
+    the task asks for. Acts when and only when something differs, and says why.
+  - The host makes its own key and request. The controller judges the request, mints a one-time token that is bound to it, has it
+    signed, checks what comes back, and hands the host the certificate. The key never leaves the host, the provisioner's key never
+    leaves the controller, and the host needs no route to the CA.
+  - Key and certificate are replaced as one. A run that was interrupted is finished by the next.
+  - Nothing is due in a steady run, and then there is one round trip to the host and no request to the CA.
+  - Names come from the play, never from the host.
+extends_documentation_fragment:
+  - privatepki.stepca._attributes
+  - privatepki.stepca._connection
+  - privatepki.stepca._provisioner
+attributes:
+  idempotent:
+    support: partial
+    details:
+      - With O(force=true) it issues at every run.
+options:
+  state:
+    description:
+      - V(present) makes sure that the certificate is there and fits.
+    type: str
+    choices: [present]
+    default: present
+  certificate_path:
+    description:
+      - Where the certificate goes, the leaf followed by the intermediates, PEM. An absolute path. Its folder must exist.
+      - A record of what was asked and given lies beside it, C(.<name>.stepca.json). It holds no secret, and losing it costs one
+        re-issue at most.
+      - This or O(certificates) is required.
+    type: path
+  key_path:
+    description:
+      - Where the private key goes, PKCS#8 PEM. Required unless O(csr_path) is given.
+    type: path
+  csr_path:
+    description:
+      - A request on the host that is to be signed as it is. Its names must be exactly those of the task.
+      - O(key_type) is not looked at then, and O(key_path), if given, is read and never written.
+    type: path
+  sans:
+    description:
+      - The names of the certificate. What looks like an IP address, C(scheme://...) or C(user@host) is one; all others are DNS names.
+      - A prefix C(dns:), C(ip:), C(email:) or C(uri:) states the kind.
+      - Names in other scripts become A-labels (IDNA 2008).
+      - Without it, O(common_name) alone. One of both is required, also with O(csr_path).
+    type: list
+    elements: str
+  common_name:
+    description:
+      - The commonName of the subject, up to 64 characters. Compared only when it is given.
+      - Without it, the first of O(sans) that is short enough.
+    type: str
+  key_type:
+    description:
+      - The type of the private key.
+    type: str
+    choices: [ec-p256, ec-p384, ec-p521, rsa-2048, rsa-3072, rsa-4096, ed25519]
+    default: ec-p256
+  not_before:
+    description:
+      - Start of validity, as a time (RFC 3339) or as a duration from now. Without it, the CA's own.
+    type: raw
+  not_after:
+    description:
+      - End of validity, as a duration from O(not_before) (V(24h), V(30d)) or as a time (RFC 3339). Without it, the CA's default.
+      - A certificate with a time as its end is never due by time, and the task fails once the time is past.
+      - A CA as shipped allows 24 hours at most.
+    type: raw
+  renew_before:
+    description:
+      - The certificate is due when this much of its life is left, as a share of it (V(33%)) or as a duration (V(8h)).
+      - In this version a certificate that is due is issued anew, with a new key.
+      - V(0%) means that it is never due by time.
+    type: str
+    default: 33%
+  force:
+    description:
+      - Issue anew, now.
+    type: bool
+    default: false
+  owner:
+    description: Owner of the certificate. Enforced when given.
+    type: str
+  group:
+    description: Group of the certificate. Enforced when given.
+    type: str
+  mode:
+    description: Mode of the certificate, as in M(ansible.builtin.file).
+    type: raw
+    default: '0644'
+  key_owner:
+    description: Owner of the private key. Enforced when given.
+    type: str
+  key_group:
+    description: Group of the private key. Enforced when given.
+    type: str
+  key_mode:
+    description: Mode of the private key, as in M(ansible.builtin.file).
+    type: raw
+    default: '0600'
+  certificates:
+    description:
+      - Many certificates of one host, examined in one round trip and installed in one more.
+      - Beside it, O(key_type), O(not_before), O(not_after), O(renew_before) and the owners, groups and modes are defaults of the
+        entries. Other options of a single certificate are an error there.
+      - An entry with a bad value fails alone. The others are done, and the task fails at its end naming those that were not.
+    type: list
+    elements: dict
+    suboptions:
+      state:
+        description: As O(state).
+        type: str
+        choices: [present]
+        default: present
+      certificate_path:
+        description: As O(certificate_path).
+        type: path
+        required: true
+      key_path:
+        description: As O(key_path).
+        type: path
+      csr_path:
+        description: As O(csr_path).
+        type: path
+      sans:
+        description: As O(sans).
+        type: list
+        elements: str
+      common_name:
+        description: As O(common_name).
+        type: str
+      force:
+        description: As O(force).
+        type: bool
+        default: false
+      key_type:
+        description: As O(key_type).
+        type: str
+        choices: [ec-p256, ec-p384, ec-p521, rsa-2048, rsa-3072, rsa-4096, ed25519]
+      not_before:
+        description: As O(not_before).
+        type: raw
+      not_after:
+        description: As O(not_after).
+        type: raw
+      renew_before:
+        description: As O(renew_before).
+        type: str
+      owner:
+        description: As O(owner).
+        type: str
+      group:
+        description: As O(group).
+        type: str
+      mode:
+        description: As O(mode).
+        type: raw
+      key_owner:
+        description: As O(key_owner).
+        type: str
+      key_group:
+        description: As O(key_group).
+        type: str
+      key_mode:
+        description: As O(key_mode).
+        type: raw
+notes:
+  - With C(pipelining) one round trip to the host is one ssh operation.
+  - The CA signs no more than the provisioner's claims allow, and says how much that is.
+seealso:
+  - module: privatepki.stepca.stepca_bootstrap
+  - module: privatepki.stepca.stepca_health
+  - plugin: privatepki.stepca.stepca_token
+    plugin_type: lookup
+author:
+  - privatepki.stepca contributors (@privatepki)
+"""
+
+EXAMPLES = r"""
+# group_vars/all.yml says where the CA is and who vouches:
+#   stepca_ca_url: https://ca.internal
+#   stepca_ca_fingerprint: "{{ root_fingerprint }}"
+#   stepca_provisioner: ansible
+#   stepca_provisioner_password: "{{ vault_stepca_password }}"
+
+- name: A certificate for the web server
+  privatepki.stepca.stepca_certificate:
+    certificate_path: /etc/nginx/tls/site.crt
+    key_path: /etc/nginx/tls/site.key
+    sans:
+      - "{{ inventory_hostname }}"
+      - www.example.com
+  notify: Reload nginx
+
+- name: A key that PostgreSQL may read, and an RSA key because of an old client
+  privatepki.stepca.stepca_certificate:
+    certificate_path: /etc/postgresql/tls/server.crt
+    key_path: /etc/postgresql/tls/server.key
+    sans: [db1.example.com, 10.0.0.7]
+    key_type: rsa-3072
+    key_owner: postgres
+    key_group: postgres
+
+- name: All certificates of a host in one task
+  privatepki.stepca.stepca_certificate:
+    not_after: 12h
+    certificates:
+      - certificate_path: /etc/ssl/private/a.crt
+        key_path: /etc/ssl/private/a.key
+        sans: [a.example.com]
+      - certificate_path: /etc/ssl/private/spiffe.crt
+        key_path: /etc/ssl/private/spiffe.key
+        sans: ["spiffe://example.com/a"]
+        common_name: a
+
+- name: A token from elsewhere instead of a provisioner
+  privatepki.stepca.stepca_certificate:
+    certificate_path: /etc/ssl/private/b.crt
+    key_path: /etc/ssl/private/b.key
+    sans: [b.example.com]
+    token: "{{ lookup('privatepki.stepca.stepca_token', 'b.example.com') }}"
+"""
+
+RETURN = r"""
+outcome:
+  description:
+    - What was done. V(issued) by the CA; V(files) put right without it (owner, mode, an interrupted run); V(none).
+  returned: always, unless O(certificates) is used
+  type: str
+  sample: issued
+reasons:
+  description: Why, in sentences that name the wanted and the found value. Empty for V(none).
+  returned: always, unless O(certificates) is used
+  type: list
+  elements: str
+  sample: ["the names are dns:a.example.com; wanted are dns:a.example.com, dns:b.example.com"]
+certificate:
+  description: Facts of the certificate, in check mode of the one that was found. Null if there is none.
+  returned: always, unless O(certificates) is used
+  type: dict
+  contains:
+    serial:
+      description: Serial number, decimal.
+      type: str
+      sample: "236871453013387650102857451012903411234"
+    common_name:
+      description: Its commonName.
+      type: str
+      sample: web1.example.com
+    sans:
+      description: Its names, each as C(kind:value).
+      type: list
+      elements: str
+      sample: ["dns:web1.example.com", "ip:10.0.0.7"]
+    not_before:
+      description: Start of validity.
+      type: str
+      sample: "2030-01-01T00:00:00Z"
+    not_after:
+      description: End of validity.
+      type: str
+      sample: "2030-01-02T00:00:00Z"
+    renew_at:
+      description: When it is due.
+      type: str
+      sample: "2030-01-01T16:00:00Z"
+    fingerprint:
+      description: SHA-256 of the certificate, hex.
+      type: str
+      sample: 0d7d3834cf187726cf331c40a31fa7ef6b29ba4df601416c9788f6ee01058cf3
+    issuer:
+      description: Who issued it, RFC 4514.
+      type: str
+      sample: CN=Example Intermediate CA,O=Example
+    provisioner:
+      description: Name of the provisioner, if the CA put it in.
+      type: str
+      sample: ansible
+    provisioner_key_id:
+      description: Key id of the provisioner, if the CA put it in.
+      type: str
+      sample: 4UELJx8e0aS9m0CH3fZ0EB7D5aUPICb759zALHFejvc
+    key_type:
+      description: Type of its key, in the words of O(key_type).
+      type: str
+      sample: ec-p256
+    path:
+      description: Where it lies.
+      type: str
+      sample: /etc/nginx/tls/site.crt
+ca_url:
+  description: The URL of the CA that signed. Null if none was asked to.
+  returned: always, unless O(certificates) is used
+  type: str
+  sample: https://ca.internal
+results:
+  description:
+    - For each entry of O(certificates), in their order, the values above, with C(changed) and C(certificate_path). One that failed
+      has C(failed) and C(msg).
+  returned: when O(certificates) is used, also on failure
+  type: list
+  elements: dict
+  sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
+from ansible_collections.privatepki.stepca.plugins.module_utils._attributes import Attributes
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates, durations, exchange, wanted
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
+
+
+def answer_for(module, told, entry, item):
+    """One entry's answer; what fails for it fails for it alone."""
+    try:
+        asked = wanted.parse(entry)
+        context = exchange.Context(
+            now=durations.parse_time(told["now"], "now"),
+            roots=certificates.load(told["roots"].encode("ascii")) if told["roots"] else None,
+            fingerprints=told["fingerprints"],
+            provisioner=told["provisioner"],
+            finish=Attributes(module, asked.attributes),
+            dry=module.check_mode,
+        )
+        if told["step"] == "examine":
+            return exchange.examine(asked, context)
+        if "chain" in item:
+            return exchange.accept(asked, context, item["chain"], item["digest"], item["issued_at"])
+        exchange.discard(asked, item["discard"])
+        return {}
+    except StepCAError as error:
+        return {"failed": True, "msg": str(error)}
+
+
+def main():
+    """Examine or accept, as the action plugin says."""
+    module = AnsibleModule(argument_spec=_options.spec(_options.CERTIFICATE), supports_check_mode=True)
+    _options.refuse_bypass(module)
+    _cryptography.ensure(module)
+    told = module.params["_exchange"]
+    entries = wanted.entries(module.params)
+    items = told["items"] or [None] * len(entries)
+    answers = [answer_for(module, told, entry, item) for entry, item in zip(entries, items)]
+    module.exit_json(changed=any(one.get("outcome") == "files" for one in answers), answers=answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""Base of the action plugins: settings, what goes to the host and what never does, errors as Ansible knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+
+from ..module_utils import _options
+from ..module_utils._core import certificates, client
+from ..module_utils._core.errors import OptionError, StepCAError
+from . import _http, _libraries, _provisioner
+from ._settings import Settings, Source, of_controller, plain
+
+_GROUP = "group/privatepki.stepca.stepca"
+
+
+class StepCAAction(ActionBase):
+    """The controller's half of a module.
+
+    A subclass names its OPTIONS and says in `act` what it does. What goes to the host is built from these options
+    alone: no option of connection or provisioner is among them.
+    """
+
+    _supports_check_mode = True
+    _supports_async = False
+    OPTIONS: dict = {}
+
+    def run(self, tmp=None, task_vars=None):
+        """Ansible's entry point; every error that a user can cause becomes an AnsibleActionFail here."""
+        super().run(tmp, task_vars)
+        self._task_vars = task_vars or {}
+        self._warnings = []
+        try:
+            _libraries.require_cryptography()
+            self._refuse_secrets_in_environment()
+            self.settings = Settings(self._sources(), self._read_file)
+            self.given, self.options = self._validated()
+            _provisioner.check(self.settings)
+            result = self.act()
+        except StepCAError as error:
+            raise AnsibleActionFail(str(error)) from None
+        if self._warnings:
+            result["warnings"] = list(dict.fromkeys(list(result.get("warnings") or []) + self._warnings))
+        return result
+
+    def act(self) -> dict:
+        """The task's result."""
+        raise NotImplementedError
+
+    def warn(self, sentences) -> None:
+        """Add warnings to the result."""
+        self._warnings += sentences
+
+    def execute(self, arguments: dict, exchange: dict) -> dict:
+        """Run the module of the same name on the host; a failure there is the task's failure.
+
+        arguments: options of this module only; exchange: what the controller adds, nothing secret.
+        """
+        result = self._execute_module(
+            module_name=self._task.resolved_action or self._task.action,
+            module_args=dict(arguments, _exchange=exchange),
+            task_vars=self._task_vars,
+        )
+        self.warn(result.pop("warnings", None) or [])
+        if result.get("failed"):
+            raise AnsibleActionFail(str(result.get("msg") or "The module failed."), result=result)
+        return result
+
+    def authority(self, connection: client.Connection) -> client.StepCA:
+        """The CA, asked from here; OptionError if no option says where it is."""
+        if not connection.urls:
+            raise OptionError("ca_url is required: a request to the CA is due, and no option says where it is.")
+        return client.StepCA(connection, _http.Transport)
+
+    def _validated(self) -> tuple:
+        """(the module's own options as given, the same validated with defaults)."""
+        reserved = set(_options.CONNECTION) | set(_options.PROVISIONER)
+        given = {name: value for name, value in self._task.args.items() if name not in reserved}
+        validator = ArgumentSpecValidator(_options.for_controller(self.OPTIONS))
+        outcome = validator.validate(given)
+        if outcome.error_messages:
+            raise OptionError("%s" % outcome.errors.msg)
+        self._validate_reserved()
+        return given, outcome.validated_parameters
+
+    def _validate_reserved(self) -> None:
+        choice = self.settings.request_from()
+        if choice not in ("controller", "host"):
+            raise OptionError("request_from: %r is neither controller nor host." % choice)
+
+    def _sources(self) -> list:
+        """Task, module_defaults, variables, environment: nearest first."""
+        from_defaults = self._names_from_defaults()
+        args = self._task.args
+        return [
+            Source(lambda name: "the task", lambda name: None if name in from_defaults else args.get(name)),
+            Source(lambda name: "module_defaults", lambda name: args.get(name) if name in from_defaults else None),
+            Source(lambda name: "the variable stepca_%s" % name, self._variable),
+            of_controller(),
+        ]
+
+    def _names_from_defaults(self) -> set:
+        """Options whose value came from module_defaults: Ansible has merged them into the task's own by now."""
+        merged = {}
+        for defaults in self._task.module_defaults or []:
+            for action in (_GROUP, self._task.resolved_action or self._task.action):
+                if isinstance(defaults.get(action), Mapping):
+                    merged.update(defaults[action])
+        return {
+            name
+            for name, raw in merged.items()
+            if name in self._task.args and plain(self._templar.template(raw)) == plain(self._task.args[name])
+        }
+
+    def _variable(self, name: str):
+        variable = "stepca_%s" % name
+        if variable not in self._task_vars:
+            return None
+        return self._templar.template(self._task_vars[variable])
+
+    def _read_file(self, path: str) -> bytes:
+        """A controller's file, looked up as `copy` does; vaulted ones are opened in memory."""
+        try:
+            found = self._find_needle("files", path)
+            return self._loader._get_file_contents(found)[0]  # no public call opens a vaulted file in memory on 2.17
+        except AnsibleError as error:
+            raise OSError(0, str(error.message).split("\n", maxsplit=1)[0]) from None
+
+    def _refuse_secrets_in_environment(self) -> None:
+        for environment in self._task.environment or []:
+            content = self._templar.template(environment) if isinstance(environment, str) else environment
+            names = set(content or {}) & set(_options.SECRET_ENVIRONMENT)
+            if names:
+                raise OptionError(
+                    "environment: %s would carry a secret to the host, and has no effect there. Set the variable stepca_..., or the "
+                    "environment of the controller." % " and ".join(sorted(names))
+                )
+
+
+def roots_pem(roots):
+    """PEM text of roots, or None where they are not known."""
+    return certificates.to_pem(roots).decode("ascii") if roots else None
+

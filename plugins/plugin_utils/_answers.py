@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""What a host answers, read by known and size-checked keys only: a host decides nothing, and floods nobody."""
+
+from __future__ import annotations
+
+from ..module_utils._core.errors import CsrError
+
+_OUTCOMES = ("none", "files", "issued")
+_FACTS = (
+    "serial",
+    "common_name",
+    "sans",
+    "not_before",
+    "not_after",
+    "renew_at",
+    "fingerprint",
+    "issuer",
+    "provisioner",
+    "provisioner_key_id",
+    "key_type",
+    "path",
+)
+_MOST = 100
+_LONGEST = 2000
+
+
+def read(result: dict, count: int) -> list:
+    """The answers to one call, one dict for each of its certificates; CsrError for what is no answer of our module."""
+    answers = result.get("answers")
+    if not isinstance(answers, list) or len(answers) != count or not all(isinstance(one, dict) for one in answers):
+        raise CsrError("The host did not answer as this collection's module does. Is another version of it in the way?")
+    return [_answer(one) for one in answers]
+
+
+def _answer(one: dict) -> dict:
+    if one.get("failed"):
+        return {"failed": True, "msg": _text(one.get("msg")) or "The host gives no reason."}
+    outcome = one.get("outcome")
+    return {
+        "outcome": outcome if outcome in _OUTCOMES else "none",
+        "reasons": _texts(one.get("reasons")),
+        "warnings": _texts(one.get("warnings")),
+        "certificate": _facts(one.get("certificate")),
+        "needs_roots": one.get("needs_roots") is True,
+        "csr": one.get("csr"),  # csr.load measures it
+        "digest": _text(one.get("digest")),
+    }
+
+
+def _facts(given):
+    if not isinstance(given, dict):
+        return None
+    return {name: _texts(given.get(name)) if name == "sans" else _text(given.get(name)) for name in _FACTS}
+
+
+def _texts(given) -> list:
+    return [_text(one) for one in given[:_MOST] if isinstance(one, str)] if isinstance(given, list) else []
+
+
+def _text(given):
+    return given[:_LONGEST] if isinstance(given, str) else None

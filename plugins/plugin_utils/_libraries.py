@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""What the controller needs besides ansible-core, and what to say where it is missing."""
+
+from __future__ import annotations
+
+import sys
+
+from ..module_utils._core import library
+from ..module_utils._core.errors import StepCAError
+
+
+class LibraryMissing(StepCAError):
+    """A Python library is missing on the controller."""
+
+
+def require(name: str, module) -> None:
+    """LibraryMissing unless the guarded import of this library gave a module."""
+    if module is None:
+        raise LibraryMissing(
+            "The Python library %s is missing on the controller, for %s. Install it there: `%s -m pip install %s`; "
+            "where Ansible came by pipx, `pipx inject ansible %s` (or ansible-core)." % (name, sys.executable, sys.executable, name, name)
+        )
+
+
+def require_cryptography() -> None:
+    """LibraryMissing unless the controller has cryptography, of any supported age."""
+    require("cryptography", True if library.is_new_enough() else None)
