@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-from ansible.errors import AnsibleActionFail
-
 from ..module_utils import _options
 from ..module_utils._core import wanted
 from ..module_utils._core.errors import OptionError
-from ..plugin_utils._action import StepCAAction
+from ..plugin_utils._action import StepCAAction, failure
 from ..plugin_utils._issue import Issue
 
 
@@ -32,7 +30,7 @@ class ActionModule(StepCAAction):
             result["diff"] = diffs if many else diffs[0]
         result["invocation"] = {"module_args": self.given}
         if result.get("failed"):
-            raise AnsibleActionFail(result["msg"], result=result)
+            raise failure(result["msg"], result)
         return result
 
 

@@ -44,7 +44,7 @@ class StepCAAction(ActionBase):
             _provisioner.check(self.settings)
             result = self.act()
         except StepCAError as error:
-            raise AnsibleActionFail(str(error)) from None
+            raise failure(str(error)) from None
         if self._warnings:
             result["warnings"] = list(dict.fromkeys(list(result.get("warnings") or []) + self._warnings))
         return result
@@ -69,7 +69,7 @@ class StepCAAction(ActionBase):
         )
         self.warn(result.pop("warnings", None) or [])
         if result.get("failed"):
-            raise AnsibleActionFail(str(result.get("msg") or "The module failed."), result=result)
+            raise failure(str(result.get("msg") or "The module failed."), result)
         return result
 
     def authority(self, connection: client.Connection) -> client.StepCA:
@@ -141,6 +141,13 @@ class StepCAAction(ActionBase):
                     "environment: %s would carry a secret to the host, and has no effect there. Set the variable stepca_..., or the "
                     "environment of the controller." % " and ".join(sorted(names))
                 )
+
+
+def failure(message: str, result=None) -> AnsibleActionFail:
+    """The end of a task for a reason that the message tells; ansible-core < 2.19 would add a traceback to it."""
+    error = AnsibleActionFail(message, result=result)
+    error.result.pop("exception", None)
+    return error
 
 
 def roots_pem(roots):

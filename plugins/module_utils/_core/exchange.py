@@ -64,8 +64,12 @@ def examine(wanted, context: Context) -> dict:
         answer["reasons"] = repaired + _attributes(wanted, context)
         answer["outcome"] = "files" if answer["reasons"] else "none"
         return answer
-    folders = [files.missing_folder(path) for path in _outputs(wanted)]
-    answer["reasons"] += ["the folder %s is missing" % folder for folder in sorted(set(filter(None, folders)))]
+    folders = sorted(set(filter(None, map(files.missing_folder, _outputs(wanted)))))
+    if folders and not context.dry:
+        raise HostFileError(
+            "The folder %s is missing. Make it first (ansible.builtin.file with state: directory)." % " and ".join(folders)
+        )
+    answer["reasons"] += ["the folder %s is missing" % folder for folder in folders]
     if not context.dry:
         answer["csr"] = _request(wanted)
         answer["digest"] = _digest(wanted)
