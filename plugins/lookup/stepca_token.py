@@ -221,7 +221,7 @@ class LookupModule(LookupBase):
             raise OptionError("%s: no such option. There are: %s." % (", ".join(unknown), ", ".join(sorted(known))))
 
         def variable(name):
-            return self._templar.template(variables["stepca_%s" % name]) if "stepca_%s" % name in variables else None
+            return self._templar.template(variables["stepca_%s" % name])
 
         def read_file(path):
             try:
@@ -231,8 +231,8 @@ class LookupModule(LookupBase):
                 raise OSError(0, str(error.message).split("\n", maxsplit=1)[0]) from None
 
         sources = [
-            Source(lambda name: "the lookup's own option", options.get),
-            Source(lambda name: "the variable stepca_%s" % name, variable),
+            Source(lambda name: "the lookup's own option", options.get, options.__contains__),
+            Source(lambda name: "the variable stepca_%s" % name, variable, lambda name: "stepca_%s" % name in variables),
             environment(os.environ),
         ]
         return Settings(sources, read_file)

@@ -96,33 +96,39 @@ class StepCAAction(ActionBase):
 
     def _sources(self) -> list:
         """Task, module_defaults, variables, environment: nearest first."""
-        from_defaults = self._names_from_defaults()
-        args = self._task.args
+        args, defaults = self._task.args, self._defaults()
+
+        def is_default(name):
+            # Ansible has merged them by now; templated again, a default shows whether the task gave another value.
+            return name in defaults and plain(self._templar.template(defaults[name])) == plain(args[name])
+
+        def of_task(name):
+            return name in args and not is_default(name)
+
+        def of_defaults(name):
+            return name in args and is_default(name)
+
+        def has_variable(name):
+            return "stepca_%s" % name in self._task_vars
+
         return [
-            Source(lambda name: "the task", lambda name: None if name in from_defaults else args.get(name)),
-            Source(lambda name: "module_defaults", lambda name: args.get(name) if name in from_defaults else None),
-            Source(lambda name: "the variable stepca_%s" % name, self._variable),
+            Source(lambda name: "the task", args.get, of_task),
+            Source(lambda name: "module_defaults", args.get, of_defaults),
+            Source(lambda name: "the variable stepca_%s" % name, self._variable, has_variable),
             of_controller(),
         ]
 
-    def _names_from_defaults(self) -> set:
-        """Options whose value came from module_defaults: Ansible has merged them into the task's own by now."""
+    def _defaults(self) -> dict:
+        """module_defaults for this module, not templated: those of the action group, then its own."""
         merged = {}
-        for defaults in self._task.module_defaults or []:
-            for action in (_GROUP, self._task.resolved_action or self._task.action):
-                if isinstance(defaults.get(action), Mapping):
-                    merged.update(defaults[action])
-        return {
-            name
-            for name, raw in merged.items()
-            if name in self._task.args and plain(self._templar.template(raw)) == plain(self._task.args[name])
-        }
+        for key in (_GROUP, self._task.resolved_action or self._task.action):
+            for defaults in self._task.module_defaults or []:
+                if isinstance(defaults.get(key), Mapping):
+                    merged.update(defaults[key])
+        return merged
 
     def _variable(self, name: str):
-        variable = "stepca_%s" % name
-        if variable not in self._task_vars:
-            return None
-        return self._templar.template(self._task_vars[variable])
+        return self._templar.template(self._task_vars["stepca_%s" % name])
 
     def _read_file(self, path: str) -> bytes:
         """A controller's file, looked up as `copy` does; vaulted ones are opened in memory."""

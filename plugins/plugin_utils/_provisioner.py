@@ -95,15 +95,10 @@ def lifetime(settings) -> timedelta:
     return span
 
 
-def is_configured(settings) -> bool:
-    """Whether any option says who vouches for a certificate."""
-    return bool(settings.nearest("provisioner_key", "provisioner_key_path", "provisioner_password", "provisioner_password_file"))
-
-
 def check(settings) -> None:
     """OptionError for what the provisioner's options alone show."""
-    settings.one_of("provisioner_key", "provisioner_key_path")
-    settings.one_of("provisioner_password", "provisioner_password_file")
+    settings.refuse_two("provisioner_key", "provisioner_key_path")
+    settings.refuse_two("provisioner_password", "provisioner_password_file")
     lifetime(settings)
 
 

@@ -19,8 +19,8 @@ from ..module_utils._core.errors import OptionError
 
 #: value: never empty; where: for people, "the variable stepca_ca_url".
 Setting = namedtuple("Setting", "name value where")
-#: label(name) -> where, for people; get(name) -> value or None.
-Source = namedtuple("Source", "label get")
+#: label(name) -> where, for people; get(name) -> value or None; has(name) -> whether get is worth asking, at no cost.
+Source = namedtuple("Source", "label get has")
 
 _ROOTS = ("ca_fingerprint", "ca_root", "ca_root_path")
 
@@ -43,19 +43,25 @@ class Settings:
     def nearest(self, *names) -> list:
         """All Settings of these alternatives that the nearest source with any of them gives."""
         for source in self._sources:
-            given = [(name, plain(source.get(name))) for name in names]
-            found = [Setting(name, value, source.label(name)) for name, value in given if value is not None]
+            found = _given(source, names)
             if found:
                 return found
         return []
 
+    def refuse_two(self, *names) -> None:
+        """OptionError if one source gives two of these alternatives; a lone one is not even looked at."""
+        for source in self._sources:
+            if sum(source.has(name) for name in names) > 1:
+                found = _given(source, names)
+                if len(found) > 1:
+                    raise OptionError("%s and %s exclude each other: give one of them." % (_named(found[0]), _named(found[1])))
+                if found:
+                    return
+
     def one_of(self, *names):
         """The one Setting of these alternatives, or None; OptionError if one source gives two."""
+        self.refuse_two(*names)
         found = self.nearest(*names)
-        if len(found) > 1:
-            raise OptionError(
-                "%s and %s exclude each other: give one of them." % (_named(found[0]), _named(found[1]))
-            )
         return found[0] if found else None
 
     def text_of(self, setting: Setting) -> str:
@@ -135,7 +141,7 @@ def environment(environ) -> Source:
         candidate = variable(name)
         return environ[candidate] if candidate else None
 
-    return Source(lambda name: "the environment variable %s" % variable(name), get)
+    return Source(lambda name: "the environment variable %s" % variable(name), get, lambda name: variable(name) is not None)
 
 
 def of_controller() -> Source:
@@ -153,8 +159,14 @@ def plain(value):
         return {str(key): plain(item) for key, item in value.items()} or None
     if isinstance(value, (list, tuple)):
         return [item for item in map(plain, value) if item is not None] or None
-    text = "".join(str(value))
+    text = str(value)
     return text if text.strip() else None
+
+
+def _given(source: Source, names) -> list:
+    """The Settings of these names that this source gives."""
+    given = [(name, plain(source.get(name))) for name in names if source.has(name)]
+    return [Setting(name, value, source.label(name)) for name, value in given if value is not None]
 
 
 def _words(setting) -> list:
