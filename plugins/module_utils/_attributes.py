@@ -7,6 +7,10 @@ from __future__ import annotations
 
 __all__ = ["Attributes"]
 
+from contextlib import contextmanager
+
+from ._core.errors import HostFileError
+
 
 class Attributes:
     """The `finish` of _core/exchange.py: puts a kind's attributes on a file, or in check mode only looks.
@@ -21,10 +25,27 @@ class Attributes:
 
     def __call__(self, path: str, target: str, kind: str) -> list:
         """Sentences on what differed; path is the file, target what it is or will be called."""
-        arguments = self._module.load_file_common_arguments(dict(self._wanted[kind]), path=target)
-        arguments["path"] = path
         diff = {}
-        self._module.set_fs_attributes_if_different(arguments, False, diff=diff)
+        with self._raising(target):
+            arguments = self._module.load_file_common_arguments(dict(self._wanted[kind]), path=target)
+            arguments["path"] = path
+            self._module.set_fs_attributes_if_different(arguments, False, diff=diff)
         before, after = diff.get("before", {}), diff.get("after", {})
         differing = [name for name in sorted(after) if name != "path"]
         return ["the %s of %s is %s; wanted is %s" % (name, target, before.get(name), after[name]) for name in differing]
+
+    @contextmanager
+    def _raising(self, target: str):
+        """HostFileError where Ansible would end the module: only one entry has failed, and its staged files must go."""
+
+        def refuse(msg="", **details):
+            raise HostFileError(
+                "Owner, group or mode of %s cannot be set: %s%s." % (target, msg, ", %s" % details["details"] if details.get("details") else "")
+            )
+
+        fail = self._module.fail_json
+        self._module.fail_json = refuse
+        try:
+            yield
+        finally:
+            self._module.fail_json = fail

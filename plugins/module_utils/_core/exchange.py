@@ -71,6 +71,7 @@ def examine(wanted, context: Context) -> dict:
         )
     answer["reasons"] += ["the folder %s is missing" % folder for folder in folders]
     if not context.dry:
+        _probe(wanted, context)
         answer["csr"] = _request(wanted)
         answer["digest"] = _digest(wanted)
     return answer
@@ -185,14 +186,19 @@ def _brought(wanted):
     return request
 
 
+def _probe(wanted, context: Context) -> None:
+    """Find out before a token is spent whether the files can be put there, with their owners and modes."""
+    files.probe(wanted.certificate_path, lambda staged: context.finish(staged, wanted.certificate_path, "certificate"))
+    if not wanted.csr_path:
+        files.probe(wanted.key_path, lambda staged: context.finish(staged, wanted.key_path, "key"))
+
+
 def _request(wanted) -> str:
     """The request to be signed; a new key for it waits beside key_path."""
     if wanted.csr_path:
-        files.probe(wanted.certificate_path)
         return _brought(wanted).public_bytes(serialization.Encoding.PEM).decode("ascii")
     for path in _outputs(wanted):
         files.forget_stale(path)
-    files.probe(wanted.certificate_path)
     key = keys.generate(wanted.key_type)
     files.stage(wanted.key_path, keys.to_pem(key), keys.fingerprint(key)[:32])
     return csr.build(key, wanted.common_name, wanted.sans).decode("ascii")

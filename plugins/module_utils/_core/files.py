@@ -57,9 +57,13 @@ def read(path: str):
     return content
 
 
-def probe(path: str) -> None:
-    """HostFileError unless a file can be made beside this one."""
-    os.unlink(stage(path, b"", "probe-%d" % os.getpid()))
+def probe(path: str, dress) -> None:
+    """HostFileError unless a file can be made beside this one, and dress(staged) can give it its attributes."""
+    staged = stage(path, b"", "probe-%d" % os.getpid())
+    try:
+        dress(staged)
+    finally:
+        forget(staged)
 
 
 def missing_folder(path: str):
