@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+
+"""Fixtures: real authorities, throw-away hosts, and `play`, which runs a playbook with a chosen ansible-core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.support import Core, Playbooks
+from tools import programs, tree, venvs
+from tools.authority import Authority, Provisioner
+from tools.commands import in_ci
+from tools.hosts import Host, make_hosts
+from tools.sshd import Sshd, start_sshd
+
+# Controller and the environment of its hosts: the oldest supported meets the oldest, the newest the newest.
+CORES = {"2.17": ("controller-2.17", "host-oldest"), "newest": ("controller-newest", "host")}
+
+# Copies the names that a caller asks for in its template data, whatever the token says: a CA that rewrites.
+REWRITING_TEMPLATE = """{
+  "subject": {{ toJson .Subject }},
+  "sans": [{"type": "dns", "value": "rewritten.example.com"}],
+  "keyUsage": ["digitalSignature"],
+  "extKeyUsage": ["serverAuth", "clientAuth"]
+}"""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--core 2.17` or `--core newest`: run with one ansible-core only."""
+    parser.addoption("--core", action="append", choices=sorted(CORES), help="ansible-core to run with; default: each")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks."""
+    config.addinivalue_line("markers", "one_core: the newest ansible-core alone will do for this test")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run whatever uses an ansible-core with each of them."""
+    if "core_name" in metafunc.fixturenames:
+        chosen = metafunc.config.getoption("core") or list(CORES)
+        if metafunc.definition.get_closest_marker("one_core"):
+            chosen = [chosen[-1]]
+        metafunc.parametrize("core_name", chosen, ids=["core-%s" % name for name in chosen])
+
+
+class Lab:
+    """What is started once for the session, when first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.collections = tree.linked_tree(folder / "collections")
+        self._step_ca: Path | None = None
+        self._step: Path | None = None
+        self._sshd: tuple[Sshd | None, str] | None = None
+        self._started: list[Authority] = []
+
+    @property
+    def step_ca(self) -> Path:
+        if self._step_ca is None:
+            self._step_ca = programs.find("step-ca").path
+        return self._step_ca
+
+    @property
+    def step(self) -> Path:
+        if self._step is None:
+            self._step = programs.find("step").path
+        return self._step
+
+    def sshd(self) -> tuple[Sshd | None, str]:
+        """The session's sshd, or None and why there is none."""
+        if self._sshd is None:
+            self._sshd = start_sshd(self.folder / "sshd")
+        return self._sshd
+
+    def authority(self, *provisioners: Provisioner, **options: Any) -> Authority:
+        """Start an authority of one's own; the session's end stops it, at the latest."""
+        folder = self.folder / ("authority%d" % (len(self._started) + 1))
+        authority = Authority(folder, self.step_ca, provisioners or [Provisioner("ansible", rounds=100_000)], **options)
+        self._started.append(authority)
+        authority.start()
+        return authority
+
+    def close(self) -> None:
+        """Stop everything."""
+        for authority in self._started:
+            authority.stop()
+        if self._sshd and self._sshd[0]:
+            self._sshd[0].stop()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The programs, the collections path, the sshd and all authorities of the session."""
+    laboratory = Lab(tmp_path_factory.mktemp("lab"))
+    yield laboratory
+    laboratory.close()
+
+
+@pytest.fixture(scope="session")
+def authority(lab: Lab) -> Authority:
+    """One CA for all tests that do not change it, with a provisioner for each purpose."""
+    long_lives = {"maxTLSCertDuration": "10000h"}
+    return lab.authority(
+        Provisioner("ansible"),
+        Provisioner(
+            "short",
+            rounds=100_000,
+            claims={"minTLSCertDuration": "1s", "defaultTLSCertDuration": "8s", "allowRenewalAfterExpiry": True},
+        ),
+        Provisioner("long", rounds=100_000, claims=long_lives),
+        Provisioner("template", rounds=100_000, template=REWRITING_TEMPLATE),
+        Provisioner("hidden", rounds=100_000, publish_encrypted_key=False),
+        Provisioner("named-key", rounds=100_000, key_id="a key id of one's own"),
+        Provisioner("p384", curve="P-384", rounds=100_000, enc="A128GCM"),
+        Provisioner("p521", curve="P-521", rounds=600_000, enc="A128GCM"),
+        Provisioner("rsa", kind="RSA", rounds=100_000),
+        Provisioner("ed25519", kind="OKP", rounds=100_000),
+    )
+
+
+@pytest.fixture(scope="session")
+def policy_authority(lab: Lab) -> Authority:
+    """A CA that signs names under example.com only (a standalone step-ca has policy for the whole CA alone)."""
+    allowed = {"dns": ["*.example.com", "localhost"], "ip": ["127.0.0.1/32"]}
+    return lab.authority(Provisioner("ansible", rounds=100_000), policy={"x509": {"allow": allowed}})
+
+
+@pytest.fixture
+def new_authority(lab: Lab) -> Iterator[Callable[..., Authority]]:
+    """Start authorities of the test's own: `new_authority(Provisioner(...), ..., backdate="0s")`."""
+    made: list[Authority] = []
+
+    def make(*provisioners: Provisioner, **options: Any) -> Authority:
+        made.append(lab.authority(*provisioners, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture
+def core(core_name: str) -> Core:
+    """The ansible-core of this run of the test."""
+    controller, host = CORES[core_name]
+    try:
+        return Core(core_name, venvs.ensure(controller), venvs.ensure(host))
+    except venvs.Unavailable as error:
+        if in_ci():
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def new_hosts(lab: Lab, core: Core, tmp_path: Path) -> Callable[..., list[Host]]:
+    """Make fresh hosts: `new_hosts("web1", "web2", over_ssh=["web2"])`; skips when ssh is asked for and impossible."""
+
+    def make(*names: str, over_ssh: Sequence[str] = (), python: Path | None = None) -> list[Host]:
+        sshd, reason = lab.sshd() if over_ssh else (None, "")
+        if over_ssh and sshd is None:
+            pytest.skip(reason)
+        return make_hosts(tmp_path / "hosts", names, python or core.host_environment.python, sshd, over_ssh)
+
+    return make
+
+
+@pytest.fixture
+def host(new_hosts: Callable[..., list[Host]]) -> Host:
+    """One fresh host, web1, on a local connection; what `play` runs on unless told otherwise."""
+    return new_hosts("web1")[0]
+
+
+@pytest.fixture
+def hosts(lab: Lab, new_hosts: Callable[..., list[Host]]) -> list[Host]:
+    """Three fresh hosts, web2, web3 and db1; db1 over ssh where an sshd is installed."""
+    return new_hosts("web2", "web3", "db1", over_ssh=["db1"] if lab.sshd()[0] else [])
+
+
+@pytest.fixture
+def play(lab: Lab, core: Core, host: Host, tmp_path: Path) -> Playbooks:
+    """Run playbooks: `play([{"name": ..., "privatepki.stepca.stepca_health": {...}}], check=True)`."""
+    return Playbooks(tmp_path, core, lab.collections, [host])

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+
+"""Makes `ansible_collections.privatepki.stepca` importable from the checkout, wherever it lies."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+COLLECTION = "ansible_collections.privatepki.stepca"
+
+
+def _importable() -> bool:
+    try:
+        return importlib.util.find_spec(COLLECTION) is not None
+    except ImportError:
+        return False
+
+
+def _stand_in(name: str, path: list[str]) -> None:
+    """Put a package into sys.modules whose submodules are looked up in `path`."""
+    package = types.ModuleType(name)
+    package.__path__ = path
+    sys.modules[name] = package
+
+
+# ansible-test has its own way and comes first.
+if not _importable():
+    _stand_in("ansible_collections", [])
+    _stand_in("ansible_collections.privatepki", [])
+    _stand_in(COLLECTION, [str(CHECKOUT)])

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+
+"""What is written down twice must be the same: role defaults and role specs, the action group and its files."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+
+
+def load(path: str):
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def plugins(kind: str) -> set[str]:
+    return {path.stem for path in (ROOT / "plugins" / kind).glob("*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_defaults_of_a_role_are_those_of_its_spec(role):
+    options = load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    documented = {name: option["default"] for name, option in options.items() if "default" in option}
+    assert load(f"roles/{role}/defaults/main.yml") == documented
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_variable_of_a_role_has_the_prefix(role):
+    options = load(f"roles/{role}/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert [name for name in options if not name.startswith("stepca_")] == []
+    internal = ROOT / "roles" / role / "vars" / "main.yml"
+    if internal.exists():
+        names = yaml.safe_load(internal.read_text(encoding="utf-8"))
+        assert [name for name in names if not name.startswith("__stepca_")] == []
+
+
+def test_an_entry_of_the_role_has_the_options_of_the_module():
+    location = ROOT / "plugins" / "module_utils" / "_options.py"
+    spec = importlib.util.spec_from_file_location("options_of_the_collection", location)
+    options = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(options)
+
+    def shape(entry):
+        return {name: (option["type"], option.get("elements"), option.get("choices")) for name, option in entry.items()}
+
+    role = load("roles/certificate/meta/argument_specs.yml")["argument_specs"]["main"]["options"]["stepca_certificates"]["options"]
+    of_the_role_only = {"reload", "run_after"}
+    assert shape(options.CERTIFICATE["certificates"]["options"]) == shape(
+        {name: option for name, option in role.items() if name not in of_the_role_only}
+    )
+
+
+def test_the_action_group_is_complete():
+    group = load("meta/runtime.yml")["action_groups"]["stepca"]
+    assert group == sorted(group)
+    assert set(group) == plugins("modules") == plugins("action")
