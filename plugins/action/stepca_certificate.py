@@ -18,7 +18,9 @@ class ActionModule(StepCAAction):
 
     def act(self) -> dict:
         if self.settings.request_from() == "host":
-            raise OptionError("request_from: stepca_certificate cannot have the host ask the CA yet; set it to controller.")
+            raise OptionError(
+                "request_from: stepca_certificate cannot have the host ask the CA yet; set it to controller."
+            )
         wanted.refuse_mixture(self.given)
         entries = wanted.entries(self.options)
         wanted.refuse_shared_paths(entries)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: privatepki.stepca contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Mints one-time tokens on the controller."""
 
 from __future__ import annotations
@@ -232,7 +233,9 @@ class LookupModule(LookupBase):
 
         sources = [
             Source(lambda name: "the lookup's own option", options.get, options.__contains__),
-            Source(lambda name: "the variable stepca_%s" % name, variable, lambda name: "stepca_%s" % name in variables),
+            Source(
+                lambda name: "the variable stepca_%s" % name, variable, lambda name: "stepca_%s" % name in variables
+            ),
             environment(os.environ),
         ]
         return Settings(sources, read_file)

@@ -32,7 +32,9 @@ class Attributes:
             self._module.set_fs_attributes_if_different(arguments, False, diff=diff)
         before, after = diff.get("before", {}), diff.get("after", {})
         differing = [name for name in sorted(after) if name != "path"]
-        return ["the %s of %s is %s; wanted is %s" % (name, target, before.get(name), after[name]) for name in differing]
+        return [
+            "the %s of %s is %s; wanted is %s" % (name, target, before.get(name), after[name]) for name in differing
+        ]
 
     @contextmanager
     def _raising(self, target: str):
@@ -40,7 +42,8 @@ class Attributes:
 
         def refuse(msg="", **details):
             raise HostFileError(
-                "Owner, group or mode of %s cannot be set: %s%s." % (target, msg, ", %s" % details["details"] if details.get("details") else "")
+                "Owner, group or mode of %s cannot be set: %s%s."
+                % (target, msg, ", %s" % details["details"] if details.get("details") else "")
             )
 
         fail = self._module.fail_json

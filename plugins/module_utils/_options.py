@@ -152,4 +152,6 @@ def refuse_bypass(module) -> None:
         )
     sent = [name for name in PROVISIONER if module.params.get(name) is not None]
     if sent:
-        module.fail_json(msg="%s came to the host, where no option of the provisioner may be. Please report this." % ", ".join(sent))
+        module.fail_json(
+            msg="%s came to the host, where no option of the provisioner may be. Please report this." % ", ".join(sent)
+        )

@@ -123,6 +123,7 @@ system_trust_path:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._attributes import Attributes
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, https, trust
@@ -133,7 +134,9 @@ def refresh(module, command):
     """Have the system take over what changed in its trust store."""
     status, _out, error = module.run_command(command)
     if status:
-        module.fail_json(msg="The system's trust store was changed, but `%s` failed: %s" % (" ".join(command), error.strip()))
+        module.fail_json(
+            msg="The system's trust store was changed, but `%s` failed: %s" % (" ".join(command), error.strip())
+        )
 
 
 def work(module, connection):

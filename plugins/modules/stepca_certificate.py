@@ -318,6 +318,7 @@ results:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._attributes import Attributes
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates, durations, exchange, wanted

@@ -91,6 +91,7 @@ tried:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, durations, https
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError

@@ -159,4 +159,3 @@ def failure(message: str, result=None) -> AnsibleActionFail:
 def roots_pem(roots):
     """PEM text of roots, or None where they are not known."""
     return certificates.to_pem(roots).decode("ascii") if roots else None
-

@@ -15,7 +15,6 @@ import threading
 
 from ..module_utils._core import api, https
 from ..module_utils._core.errors import TransportError
-
 from ._libraries import require
 
 try:
@@ -66,8 +65,9 @@ class Transport:
             outcome.append(TransportError("%s" % error))
 
     def _send(self, base_url: str, request: api.Request) -> api.Answer:
-        with _RootsFile(self._roots_pem) as verify:
-            with self._session.request(
+        with (
+            _RootsFile(self._roots_pem) as verify,
+            self._session.request(
                 request.method,
                 base_url + request.path,
                 data=api.body_of(request),
@@ -76,13 +76,14 @@ class Transport:
                 verify=verify,
                 allow_redirects=False,
                 stream=True,
-            ) as response:
-                peer = _peer(response)
-                body = response.raw.read(api.LARGEST_ANSWER + 1, decode_content=False)
-                if len(body) > api.LARGEST_ANSWER:
-                    raise TransportError("the answer is larger than 1 MiB, which no step-ca sends", retry=False)
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                return api.Answer(response.status_code, headers, body, base_url + request.path, peer)
+            ) as response,
+        ):
+            peer = _peer(response)
+            body = response.raw.read(api.LARGEST_ANSWER + 1, decode_content=False)
+            if len(body) > api.LARGEST_ANSWER:
+                raise TransportError("the answer is larger than 1 MiB, which no step-ca sends", retry=False)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return api.Answer(response.status_code, headers, body, base_url + request.path, peer)
 
 
 class _NamedAdapter(HTTPAdapter):

@@ -138,7 +138,7 @@ class Issue:
     def _examine(self, entries: list) -> None:
         if not entries:
             return
-        for entry, answer in zip(entries, self._call("examine", entries)):
+        for entry, answer in zip(entries, self._call("examine", entries), strict=True):
             entry.answer = answer
             if answer.get("failed"):
                 entry.answer = {}
@@ -173,7 +173,9 @@ class Issue:
     def _issue(self, due: list) -> None:
         for entry in due:
             if self._token and len(due) > 1:
-                entry.error = "A token serves one certificate, and %d are due. Use the provisioner's options instead." % len(due)
+                entry.error = (
+                    "A token serves one certificate, and %d are due. Use the provisioner's options instead." % len(due)
+                )
             else:
                 self._guarded(entry, self._sign)
         signed = [entry for entry in due if entry.error is None]
@@ -185,7 +187,7 @@ class Issue:
             for entry in due
         ]
         items = [item if len(str(item.get("discard") or "")) <= csr.LARGEST else {"discard": None} for item in items]
-        for entry, answer in zip(due, self._call("accept", due, items)):
+        for entry, answer in zip(due, self._call("accept", due, items), strict=True):
             if entry not in signed:
                 continue
             if answer.get("failed"):
@@ -219,7 +221,10 @@ class Issue:
     def _sign_request(entry: _Entry, token: str) -> api.Request:
         asked = entry.wanted
         return api.sign(
-            entry.answer["csr"], token, durations.format_limit(asked.not_before), durations.format_limit(asked.not_after)
+            entry.answer["csr"],
+            token,
+            durations.format_limit(asked.not_before),
+            durations.format_limit(asked.not_after),
         )
 
     def _minter(self, asked, request):

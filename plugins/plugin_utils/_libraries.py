@@ -20,7 +20,8 @@ def require(name: str, module) -> None:
     if module is None:
         raise LibraryMissing(
             "The Python library %s is missing on the controller, for %s. Install it there: `%s -m pip install %s`; "
-            "where Ansible came by pipx, `pipx inject ansible %s` (or ansible-core)." % (name, sys.executable, sys.executable, name, name)
+            "where Ansible came by pipx, `pipx inject ansible %s` (or ansible-core)."
+            % (name, sys.executable, sys.executable, name, name)
         )
 
 

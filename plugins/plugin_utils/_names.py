@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from ..module_utils._core import names
 from ..module_utils._core.errors import OptionError
-
 from ._libraries import require
 
 try:

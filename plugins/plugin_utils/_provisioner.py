@@ -25,7 +25,6 @@ from ..module_utils._core.errors import (
     OptionError,
     ProvisionerError,
 )
-
 from ._libraries import require
 
 try:
@@ -40,7 +39,11 @@ except ImportError:
 #: go-jose refuses more rounds, and so do we: the number comes from the CA.
 _MOST_ROUNDS = 1_000_000
 _BACKDATE = timedelta(seconds=60)
-_PBES2 = {"PBES2-HS256+A128KW": ("SHA256", 16), "PBES2-HS384+A192KW": ("SHA384", 24), "PBES2-HS512+A256KW": ("SHA512", 32)}
+_PBES2 = {
+    "PBES2-HS256+A128KW": ("SHA256", 16),
+    "PBES2-HS384+A192KW": ("SHA384", 24),
+    "PBES2-HS512+A256KW": ("SHA512", 32),
+}
 _CONTENT = {"A128GCM": 16, "A192GCM": 24, "A256GCM": 32}
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "EdDSA"}
 _THUMBPRINT = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}
@@ -121,7 +124,10 @@ def find(settings, authority) -> Provisioner:
         text, where = _published_key(entry, authority), 'the CA\'s key of the provisioner "%s"' % entry["name"]
     else:
         entry = None
-        text, where = settings.text_of(key) if key.name.endswith("_path") else key.value, "%s (from %s)" % (key.name, key.where)
+        text, where = (
+            settings.text_of(key) if key.name.endswith("_path") else key.value,
+            "%s (from %s)" % (key.name, key.where),
+        )
     jwk = _open(text, settings, password, where)
     if entry is None:
         entry = _matching(jwk, name, authority)
@@ -130,7 +136,9 @@ def find(settings, authority) -> Provisioner:
 
 def _by_name(name, authority) -> dict:
     if name is None:
-        raise OptionError("provisioner is required where only its password is given: which of the CA's keys does it open?")
+        raise OptionError(
+            "provisioner is required where only its password is given: which of the CA's keys does it open?"
+        )
     provisioners = authority.provisioners()
     for item in provisioners:
         if item.get("name") == name.value:
@@ -142,11 +150,11 @@ def _by_name(name, authority) -> dict:
 
 
 def _published_key(entry: dict, authority) -> str:
-    hint = (
-        "Give the key itself: provisioner_key or provisioner_key_path, beside the password if it is encrypted."
-    )
+    hint = "Give the key itself: provisioner_key or provisioner_key_path, beside the password if it is encrypted."
     if not entry["kid"]:
-        raise ProvisionerError('The provisioner "%s" is of type %s and has no JWK. %s' % (entry["name"], entry["type"], hint))
+        raise ProvisionerError(
+            'The provisioner "%s" is of type %s and has no JWK. %s' % (entry["name"], entry["type"], hint)
+        )
     try:
         text = authority.get(api.encrypted_key(entry["kid"])).get("key")
     except ApiError as error:
@@ -155,7 +163,8 @@ def _published_key(entry: dict, authority) -> str:
         text = None
     if not text:
         raise ProvisionerError(
-            'The CA at %s hands out no encrypted key for the provisioner "%s". %s' % (authority.url, entry["name"], hint)
+            'The CA at %s hands out no encrypted key for the provisioner "%s". %s'
+            % (authority.url, entry["name"], hint)
         )
     return text
 
@@ -175,7 +184,11 @@ def _matching(jwk: dict, name, authority) -> dict:
         _by_name(name, authority)
     raise ProvisionerError(
         "The CA at %s lists no provisioner with this key%s; it has: %s. Give the key that belongs to it."
-        % (authority.url, ' under the name "%s"' % name.value if name else "", diagnosis.list_provisioners(provisioners))
+        % (
+            authority.url,
+            ' under the name "%s"' % name.value if name else "",
+            diagnosis.list_provisioners(provisioners),
+        )
     )
 
 
@@ -192,7 +205,9 @@ def _open(text, settings, password, where: str) -> dict:
             text = decrypt(stripped, str(secret), where, "%s (from %s)" % (password.name, password.where))
         text = _json(text)
     if not isinstance(text, dict) or text.get("kty") not in _THUMBPRINT:
-        raise ProvisionerError("%s is no key that can be read: a JWK (JSON with kty) or a compact JWE is needed." % where)
+        raise ProvisionerError(
+            "%s is no key that can be read: a JWK (JSON with kty) or a compact JWE is needed." % where
+        )
     if "d" not in text:
         raise ProvisionerError("%s is a public key: it cannot sign. Give the private JWK." % where)
     return text
@@ -211,7 +226,9 @@ def decrypt(token: str, password: str, where: str, password_from: str) -> str:
             "%s is a JWE of a kind that step does not write; PBES2 with AES-GCM is understood." % where
         ) from None
     if not 0 < rounds <= _MOST_ROUNDS:
-        raise ProvisionerError("%s asks for %d rounds of PBKDF2; more than %d are refused." % (where, rounds, _MOST_ROUNDS))
+        raise ProvisionerError(
+            "%s asks for %d rounds of PBKDF2; more than %d are refused." % (where, rounds, _MOST_ROUNDS)
+        )
     derived = PBKDF2HMAC(getattr(hashes, digest)(), size, salt, rounds).derive(password.encode("utf-8"))
     try:
         content_key = keywrap.aes_key_unwrap(derived, parts[1])

@@ -54,7 +54,9 @@ class Settings:
             if sum(source.has(name) for name in names) > 1:
                 found = _given(source, names)
                 if len(found) > 1:
-                    raise OptionError("%s and %s exclude each other: give one of them." % (_named(found[0]), _named(found[1])))
+                    raise OptionError(
+                        "%s and %s exclude each other: give one of them." % (_named(found[0]), _named(found[1]))
+                    )
                 if found:
                     return
 
@@ -76,7 +78,8 @@ class Settings:
             return self._read_file(setting.value)
         except OSError as error:
             raise OptionError(
-                "%s: the controller's file %s cannot be read: %s." % (_named(setting), setting.value, error.strerror or error)
+                "%s: the controller's file %s cannot be read: %s."
+                % (_named(setting), setting.value, error.strerror or error)
             ) from None
 
     def connection(self) -> client.Connection:
@@ -141,7 +144,9 @@ def environment(environ) -> Source:
         candidate = variable(name)
         return environ[candidate] if candidate else None
 
-    return Source(lambda name: "the environment variable %s" % variable(name), get, lambda name: variable(name) is not None)
+    return Source(
+        lambda name: "the environment variable %s" % variable(name), get, lambda name: variable(name) is not None
+    )
 
 
 def of_controller() -> Source:
@@ -153,7 +158,7 @@ def plain(value):
     """A value without Ansible's wrapping (vaulted strings, tags), or None where it counts as not given."""
     if value is None:
         return None
-    if isinstance(value, bool) or isinstance(value, (int, float)):
+    if isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()} or None

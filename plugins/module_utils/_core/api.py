@@ -85,12 +85,16 @@ def refusal(request: Request, answer: Answer) -> ApiError:
     words = message_of(answer)
     text = "%s %s: %s" % (request.method, answer.url, status_line(answer.status))
     if 300 <= answer.status < 400:
-        text += ". A redirect is never followed: it would carry the token elsewhere. Give the CA's own address in ca_url"
+        text += (
+            ". A redirect is never followed: it would carry the token elsewhere. Give the CA's own address in ca_url"
+        )
     elif words:
         text += ": %s" % words
     elif answer.status == 404:
         text += ", in words that are not step-ca's. Is ca_url the address of a step-ca?"
-    return ApiError(text.rstrip(".?") + ("?" if text.endswith("?") else "."), answer.status, answer.url, words, date_of(answer))
+    return ApiError(
+        text.rstrip(".?") + ("?" if text.endswith("?") else "."), answer.status, answer.url, words, date_of(answer)
+    )
 
 
 def message_of(answer: Answer) -> str:

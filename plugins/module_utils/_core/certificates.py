@@ -42,7 +42,7 @@ def load(pem: bytes) -> list:
     for block in blocks:
         try:
             certificate = x509.load_pem_x509_certificate(block)
-            certificate.extensions, certificate.public_key()  # noqa: B018 -- parsed lazily, and may be nonsense
+            certificate.extensions, certificate.public_key()
         except (TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
             raise ValueError(str(error)) from None
         found.append(certificate)
@@ -200,7 +200,8 @@ def _check_life(chain, wanted, now: datetime) -> None:
     end = end_of_life(chain)
     if end <= now:
         raise CertificateError(
-            "The CA answered with a chain that ended on %s; here it is %s." % (durations.format_time(end), durations.format_time(now))
+            "The CA answered with a chain that ended on %s; here it is %s."
+            % (durations.format_time(end), durations.format_time(now))
         )
     due = renew_at(chain, wanted.renew_before)
     if due <= now and not isinstance(wanted.not_after, datetime):

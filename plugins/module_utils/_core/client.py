@@ -62,9 +62,13 @@ def parse_url(text: str) -> str:
     except ValueError as error:
         raise OptionError("ca_url: %r is not a URL: %s." % (url, error)) from None
     if parts.scheme != "https" or not parts.hostname:
-        raise OptionError("ca_url: %r does not begin with https://. step-ca speaks HTTPS only: write https://host[:port]." % url)
+        raise OptionError(
+            "ca_url: %r does not begin with https://. step-ca speaks HTTPS only: write https://host[:port]." % url
+        )
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise OptionError("ca_url: %r has a path. step-ca lives at the root of its host: write https://%s." % (url, parts.netloc))
+        raise OptionError(
+            "ca_url: %r has a path. step-ca lives at the root of its host: write https://%s." % (url, parts.netloc)
+        )
     if parts.username is not None:
         raise OptionError("ca_url: a URL with a user or password is not for step-ca: write https://host[:port].")
     return "https://%s" % parts.netloc
@@ -185,7 +189,9 @@ class StepCA:
                     continue
                 request = make(spent)
                 if request is None:
-                    raise TransportError("%s The token may have been used by that, and is not sent again." % self._outcomes())
+                    raise TransportError(
+                        "%s The token may have been used by that, and is not sent again." % self._outcomes()
+                    )
                 try:
                     answer = transport.send(url, request)
                 except TransportError as error:
@@ -224,7 +230,7 @@ def health(authority: StepCA) -> dict:
     answer = authority.ask(api.HEALTH)
     status = api.parse(api.HEALTH, answer).get("status")
     if status != "ok":
-        raise ApiError("GET %s: the CA says that its status is %r, not \"ok\"." % (answer.url, status))
+        raise ApiError('GET %s: the CA says that its status is %r, not "ok".' % (answer.url, status))
     date = api.date_of(answer)
     end = certificates.not_after(certificates.load_der(answer.peer)) if answer.peer else None
     return {

@@ -21,7 +21,9 @@ from .library import ExtensionOID, InvalidSignature, NameOID, UnsupportedAlgorit
 
 #: More than any honest request needs; what is larger is not looked at.
 LARGEST = 64 * 1024
-_PEM = re.compile(r"-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----.*?-----END (?:NEW )?CERTIFICATE REQUEST-----", re.DOTALL)
+_PEM = re.compile(
+    r"-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----.*?-----END (?:NEW )?CERTIFICATE REQUEST-----", re.DOTALL
+)
 _CLASSES = {"dns": "DNSName", "ip": "IPAddress", "email": "RFC822Name", "uri": "UniformResourceIdentifier"}
 
 
@@ -55,18 +57,26 @@ def load(pem):
     if not isinstance(pem, str):
         raise CsrError("The host answered with no certificate request.")
     if len(pem) > LARGEST:
-        raise CsrError("The host's certificate request has %d bytes; more than %d are not looked at." % (len(pem), LARGEST))
+        raise CsrError(
+            "The host's certificate request has %d bytes; more than %d are not looked at." % (len(pem), LARGEST)
+        )
     blocks = _PEM.findall(pem)
     if len(blocks) != 1 or pem.count("-----BEGIN ") != 1:
-        raise CsrError("The host's certificate request must be one PEM block; %d blocks came." % pem.count("-----BEGIN "))
+        raise CsrError(
+            "The host's certificate request must be one PEM block; %d blocks came." % pem.count("-----BEGIN ")
+        )
     try:
         request = x509.load_pem_x509_csr(blocks[0].encode("ascii"))
-        request.public_key(), request.extensions, request.subject  # noqa: B018 -- parsed lazily, and may be nonsense
+        request.public_key(), request.extensions, request.subject
         genuine = request.is_signature_valid
     except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.DuplicateExtension) as error:
-        raise CsrError("The host's certificate request cannot be read: %s." % (str(error) or type(error).__name__)) from None
+        raise CsrError(
+            "The host's certificate request cannot be read: %s." % (str(error) or type(error).__name__)
+        ) from None
     if not genuine:
-        raise CsrError("The signature of the host's certificate request is wrong: it was not made by the key that it names.")
+        raise CsrError(
+            "The signature of the host's certificate request is wrong: it was not made by the key that it names."
+        )
     return request
 
 
@@ -80,7 +90,9 @@ def check_made(request, wanted) -> None:
     """CsrError unless our own builder would have made this request for these names and this type of key."""
     found_type = keys.type_of(request.public_key())
     if found_type != wanted.key_type:
-        raise CsrError("The host's certificate request has a key of type %s; the task asks for %s." % (found_type, wanted.key_type))
+        raise CsrError(
+            "The host's certificate request has a key of type %s; the task asks for %s." % (found_type, wanted.key_type)
+        )
     _check_names(request, wanted)
     extra = [ext.oid for ext in request.extensions if ext.oid != ExtensionOID.SUBJECT_ALTERNATIVE_NAME]
     if extra:
@@ -99,10 +111,15 @@ def check_brought(request, wanted) -> None:
     """CsrError unless a request that a user brings has exactly the task's names and does not ask to be a CA."""
     _check_names(request, wanted)
     common_names = [attribute.value for attribute in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    allowed = [wanted.common_name] if wanted.common_name_given else [wanted.common_name] + [san.value for san in wanted.sans]
+    allowed = (
+        [wanted.common_name] if wanted.common_name_given else [wanted.common_name] + [san.value for san in wanted.sans]
+    )
     for common_name in common_names:
         if common_name not in allowed:
-            raise CsrError("The request in csr_path has the commonName %r; the task asks for %r." % (common_name, wanted.common_name))
+            raise CsrError(
+                "The request in csr_path has the commonName %r; the task asks for %r."
+                % (common_name, wanted.common_name)
+            )
     if asks_to_be_ca(request.extensions):
         raise CsrError("The request in csr_path asks to be a CA (basicConstraints or keyUsage). Make it without.")
 

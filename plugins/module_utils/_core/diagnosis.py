@@ -24,7 +24,8 @@ def claims(token: str) -> tuple:
     """(header, claims) of a JWT (RFC 7519), not verified; ({}, {}) for what is none."""
     try:
         header, payload = [
-            json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode("utf-8")) for part in token.split(".")[:2]
+            json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode("utf-8"))
+            for part in token.split(".")[:2]
         ]
     except ValueError:
         return {}, {}
@@ -90,7 +91,11 @@ def _provisioner_problem(header: dict, content: dict, authority, source: str) ->
         return 'The provisioner "%s" is not working at the CA: %s.' % (name, named[0].get("stateReason"))
     has = (named[0].get("key") or {}).get("kid")
     if has and key_id and has != key_id:
-        return 'The key is not that of the provisioner "%s": the token was made with the key id %s, the CA has %s.' % (name, key_id, has)
+        return 'The key is not that of the provisioner "%s": the token was made with the key id %s, the CA has %s.' % (
+            name,
+            key_id,
+            has,
+        )
     return ""
 
 

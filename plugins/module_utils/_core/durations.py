@@ -55,7 +55,9 @@ def parse_duration(text, option: str) -> timedelta:
     elif _GO.match(word):
         micros = sum(Decimal(number) * _UNITS[unit] for number, unit in _SPLIT.findall(word))
     elif word.startswith("-"):
-        raise OptionError("%s: %r is negative. Give a duration of zero or more, such as 90s, 24h or 30d." % (option, word))
+        raise OptionError(
+            "%s: %r is negative. Give a duration of zero or more, such as 90s, 24h or 30d." % (option, word)
+        )
     else:
         raise OptionError(
             "%s: %r is not a duration. Write a Go duration (90s, 24h, 720h30m), whole days (30d) "
@@ -104,7 +106,9 @@ def parse_threshold(text, option: str):
         return parse_duration(word, option)
     part = float(match.group(1)) / 100
     if part >= 1:
-        raise OptionError("%s: %s is the whole life: the certificate would always be due. Give less than 100%%." % (option, word))
+        raise OptionError(
+            "%s: %s is the whole life: the certificate would always be due. Give less than 100%%." % (option, word)
+        )
     return Share(part)
 
 

@@ -67,7 +67,8 @@ def examine(wanted, context: Context) -> dict:
     folders = sorted(set(filter(None, map(files.missing_folder, _outputs(wanted)))))
     if folders and not context.dry:
         raise HostFileError(
-            "The folder %s is missing. Make it first (ansible.builtin.file with state: directory)." % " and ".join(folders)
+            "The folder %s is missing. Make it first (ansible.builtin.file with state: directory)."
+            % " and ".join(folders)
         )
     answer["reasons"] += ["the folder %s is missing" % folder for folder in folders]
     if not context.dry:
@@ -226,7 +227,9 @@ def _staged_or_brought(wanted, staged_key):
     content = files.read(staged_key)
     key = keys.load(content, staged_key) if content else None
     if key is None:
-        raise HostFileError("The key %s, made for this certificate, is gone: another run removed it. Run again." % staged_key)
+        raise HostFileError(
+            "The key %s, made for this certificate, is gone: another run removed it. Run again." % staged_key
+        )
     return key
 
 
@@ -274,7 +277,9 @@ def _finish_interrupted(wanted, context: Context) -> list:
                 moves.append((waiting_record, record_path))
             _dress(context, waiting, wanted.key_path, "key")
             files.replace_set(moves)
-    return ["an interrupted replacement left the key that belongs to %s waiting beside its place" % wanted.certificate_path]
+    return [
+        "an interrupted replacement left the key that belongs to %s waiting beside its place" % wanted.certificate_path
+    ]
 
 
 def _waiting_key(wanted):

@@ -145,7 +145,9 @@ def locked(path: str, patience: float = 30.0):
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise HostFileError("Another run is replacing certificates in %s. Run again when it is done." % folder) from None
+                    raise HostFileError(
+                        "Another run is replacing certificates in %s. Run again when it is done." % folder
+                    ) from None
                 time.sleep(0.05)
         yield
     finally:
@@ -204,7 +206,9 @@ def _refuse_open_folder(folder: str) -> None:
     except OSError:
         return  # the write itself will say what is wrong
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        raise HostFileError("Everybody may write to the folder %s, so no key can be kept there. Make it 0755 or stricter." % folder)
+        raise HostFileError(
+            "Everybody may write to the folder %s, so no key can be kept there. Make it 0755 or stricter." % folder
+        )
 
 
 @contextmanager

@@ -79,7 +79,8 @@ def explain_tls(reason: str, verify_message: str) -> TransportError:
     if verify_message or "CERTIFICATE_VERIFY_FAILED" in reason:
         return TransportError(
             "its certificate is not trusted (%s). Only the roots of ca_fingerprint or ca_root count, and the name must be in the "
-            "certificate: another CA answers there, somebody is in between, or ca_name is needed" % (verify_message or reason),
+            "certificate: another CA answers there, somebody is in between, or ca_name is needed"
+            % (verify_message or reason),
             sent=False,
             retry=False,
         )

@@ -176,7 +176,9 @@ def _normal_uri(value: str) -> str:
     except ValueError as error:
         raise OptionError("sans: %r is not a URI: %s." % (value, error)) from None
     if not parts.scheme or not _SCHEME.match(value):
-        raise OptionError("sans: %r is not a URI: it has no scheme. Write scheme:..., such as spiffe://domain/path." % value)
+        raise OptionError(
+            "sans: %r is not a URI: it has no scheme. Write scheme:..., such as spiffe://domain/path." % value
+        )
     scheme, rest = value.split(":", 1)
     if not rest.strip("/"):
         raise OptionError("sans: %r is not a URI: nothing follows the scheme." % value)

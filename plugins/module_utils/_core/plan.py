@@ -94,7 +94,9 @@ def _names(wanted, found: Found) -> list:
     reasons = []
     wanted_names = [str(san) for san in wanted.sans]
     if set(has) != set(wanted.sans) and set(then.get("names") or []) != set(wanted_names):
-        reasons.append("the names are %s; wanted are %s" % (", ".join(map(str, has)) or "none", ", ".join(wanted_names)))
+        reasons.append(
+            "the names are %s; wanted are %s" % (", ".join(map(str, has)) or "none", ", ".join(wanted_names))
+        )
     if wanted.common_name_given and wanted.common_name not in (common_name, then.get("common_name")):
         reasons.append("the commonName is %r; wanted is %r" % (common_name, wanted.common_name))
     return reasons
@@ -150,7 +152,10 @@ def _time(wanted, chain, now: datetime) -> list:
         return ["it expired on %s" % durations.format_time(end)]
     due = certificates.renew_at(chain, wanted.renew_before)
     if due <= now:
-        return ["it is due since %s, and ends on %s" % (durations.format_time(due.replace(microsecond=0)), durations.format_time(end))]
+        return [
+            "it is due since %s, and ends on %s"
+            % (durations.format_time(due.replace(microsecond=0)), durations.format_time(end))
+        ]
     return []
 
 
@@ -161,7 +166,10 @@ def _never_due(wanted) -> bool:
 def _expired_for_ever(wanted, chain, now: datetime) -> list:
     end = certificates.end_of_life(chain)
     if _never_due(wanted) and end <= now and not isinstance(wanted.not_after, datetime):
-        return ["%s expired on %s and stays so, since renew_before is 0." % (wanted.certificate_path, durations.format_time(end))]
+        return [
+            "%s expired on %s and stays so, since renew_before is 0."
+            % (wanted.certificate_path, durations.format_time(end))
+        ]
     return []
 
 

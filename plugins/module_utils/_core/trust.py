@@ -20,9 +20,17 @@ from .errors import ApiError, HostFileError, OptionError
 _SBIN = "/usr/sbin:/usr/bin:/sbin:/bin"
 #: folder for added roots, the program that takes them over, its bundle; the first folder that exists is the system's.
 _STORES = (
-    ("/etc/pki/ca-trust/source/anchors", ["update-ca-trust", "extract"], "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
+    (
+        "/etc/pki/ca-trust/source/anchors",
+        ["update-ca-trust", "extract"],
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    ),
     ("/etc/pki/trust/anchors", ["update-ca-certificates"], "/var/lib/ca-certificates/ca-bundle.pem"),
-    ("/etc/ca-certificates/trust-source/anchors", ["update-ca-trust"], "/etc/ca-certificates/extracted/tls-ca-bundle.pem"),
+    (
+        "/etc/ca-certificates/trust-source/anchors",
+        ["update-ca-trust"],
+        "/etc/ca-certificates/extracted/tls-ca-bundle.pem",
+    ),
     # --fresh, because without it Debian keeps what was removed
     ("/usr/local/share/ca-certificates", ["update-ca-certificates", "--fresh"], "/etc/ssl/certs/ca-certificates.crt"),
 )
@@ -159,7 +167,9 @@ def _compare_roots(wanted: Wanted, plan: Plan, path: str, roots) -> None:
         plan.reasons.append("%s is missing" % path)
         plan.writes[path] = certificates.to_pem(roots)
     elif has != {certificates.fingerprint(root) for root in roots}:
-        plan.reasons.append("%s holds the roots %s; wanted are %s" % (path, _short(has), _short(map(certificates.fingerprint, roots))))
+        plan.reasons.append(
+            "%s holds the roots %s; wanted are %s" % (path, _short(has), _short(map(certificates.fingerprint, roots)))
+        )
         plan.writes[path] = certificates.to_pem(roots)
 
 
@@ -182,7 +192,9 @@ def _compare_defaults(wanted: Wanted, plan: Plan) -> None:
     plan.before[path] = {name: found.get(name) for name in ours}
     plan.after[path] = ours
     if differing:
-        plan.reasons += ["%s in %s is %s; wanted is %s" % (name, path, found.get(name), ours[name]) for name in differing]
+        plan.reasons += [
+            "%s in %s is %s; wanted is %s" % (name, path, found.get(name), ours[name]) for name in differing
+        ]
         plan.writes[path] = (json.dumps(dict(found, **ours), indent=2, sort_keys=True) + "\n").encode("utf-8")
 
 
@@ -199,7 +211,9 @@ def _compare_store(wanted: Wanted, plan: Plan, store, roots, held: dict) -> None
                 plan.reasons.append("%s is there; wanted is none" % path)
                 plan.writes[path] = None
         elif [certificates.fingerprint(root) for root in found or []] != [one]:
-            plan.reasons.append("%s %s" % (path, "is missing" if found is None else "holds something else than this root"))
+            plan.reasons.append(
+                "%s %s" % (path, "is missing" if found is None else "holds something else than this root")
+            )
             plan.writes[path] = certificates.to_pem([keep[one]])
         elif b"".join(certificates.to_pem([keep[one]]).split()) not in bundle:
             plan.reasons.append("the system's bundle %s lacks the root %s" % (bundle_path, one))
@@ -233,7 +247,10 @@ def _refuse_missing_folder(wanted: Wanted, plan: Plan, dry: bool) -> None:
     if folder and dry:
         plan.reasons.append("the folder %s is missing" % folder)
     elif folder:
-        raise HostFileError("The folder %s of root_path is missing. Make it first (ansible.builtin.file with state: directory)." % folder)
+        raise HostFileError(
+            "The folder %s of root_path is missing. Make it first (ansible.builtin.file with state: directory)."
+            % folder
+        )
 
 
 def _describe(root, store) -> dict:

@@ -80,7 +80,9 @@ def refuse_mixture(given: dict) -> None:
     named = [name for name in SINGLE if given.get(name) is not None]
     if given.get("certificates") is None:
         if "certificate_path" not in named:
-            raise OptionError("certificate_path (or certificates, a list of many) is required: say where the certificate goes.")
+            raise OptionError(
+                "certificate_path (or certificates, a list of many) is required: say where the certificate goes."
+            )
     elif named:
         raise OptionError(
             "%s cannot stand beside certificates: it belongs into an entry of that list." % " and ".join(sorted(named))
@@ -97,7 +99,9 @@ def refuse_shared_paths(many: list) -> None:
             path = os.path.normpath(entry[option])
             here = "%s of entry %d" % (option, index + 1) if len(many) > 1 else option
             if path in seen:
-                raise OptionError("%s and %s are both %s: each file needs a path of its own." % (seen[path], here, path))
+                raise OptionError(
+                    "%s and %s are both %s: each file needs a path of its own." % (seen[path], here, path)
+                )
             seen[path] = here
 
 
@@ -138,10 +142,13 @@ def refuse_past(wanted: Wanted, now: datetime) -> None:
     start = wanted.not_before + now if isinstance(wanted.not_before, timedelta) else wanted.not_before
     if start is not None and end <= start:
         raise OptionError(
-            "not_after: %s is not later than not_before, %s." % (durations.format_time(end), durations.format_time(start))
+            "not_after: %s is not later than not_before, %s."
+            % (durations.format_time(end), durations.format_time(start))
         )
     if end <= now:
-        raise OptionError("not_after: %s is past: no certificate can be asked for. Give a later time." % durations.format_time(end))
+        raise OptionError(
+            "not_after: %s is past: no certificate can be asked for. Give a later time." % durations.format_time(end)
+        )
 
 
 def _sans(entry: dict, common_name: str) -> list:
