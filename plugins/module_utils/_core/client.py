@@ -88,7 +88,8 @@ def parse_fingerprint(text: str) -> str:
 class StepCA:
     """One authority.
 
-    roots: the trusted roots, x509; absent_roots: fingerprints that the CA does not offer; url: the one that answered last; tried: [{"url", "outcome"}]; warnings: sentences.
+    roots: the trusted roots, x509; absent_roots: fingerprints that the CA does not offer; url: the one that answered
+    last; tried: [{"url", "outcome"}]; warnings: sentences.
     """
 
     def __init__(self, connection: Connection, transport_class, sleep=time.sleep):

@@ -15,7 +15,7 @@ import fcntl
 import os
 import stat
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from .errors import HostFileError, OptionError
 
@@ -185,10 +185,8 @@ def _keep(target: str):
 
 
 def _forget(path: str) -> None:
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def _sync_folder(path: str) -> None:

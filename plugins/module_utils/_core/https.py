@@ -9,6 +9,7 @@ import http.client
 import socket
 import ssl
 import threading
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from . import api
@@ -107,7 +108,5 @@ class _Watch:
 
     def _end(self) -> None:
         self.fired = True
-        try:
+        with suppress(OSError):
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-        except OSError:
-            pass

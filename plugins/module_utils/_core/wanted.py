@@ -189,9 +189,9 @@ def _refuse_impossible_life(wanted: Wanted) -> None:
             "not_after: %s is not later than not_before, %s."
             % (durations.format_time(wanted.not_after), durations.format_time(wanted.not_before))
         )
-    if isinstance(wanted.not_after, timedelta) and isinstance(wanted.renew_before, timedelta):
-        if wanted.renew_before >= wanted.not_after:
-            raise OptionError(
-                "renew_before: %s is the whole life of %s or more: the certificate would always be due."
-                % (durations.format_duration(wanted.renew_before), durations.format_duration(wanted.not_after))
-            )
+    both_durations = isinstance(wanted.not_after, timedelta) and isinstance(wanted.renew_before, timedelta)
+    if both_durations and wanted.renew_before >= wanted.not_after:
+        raise OptionError(
+            "renew_before: %s is the whole life of %s or more: the certificate would always be due."
+            % (durations.format_duration(wanted.renew_before), durations.format_duration(wanted.not_after))
+        )
