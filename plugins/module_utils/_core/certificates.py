@@ -43,7 +43,7 @@ def load(pem: bytes) -> list:
         try:
             certificate = x509.load_pem_x509_certificate(block)
             certificate.extensions, certificate.public_key()
-        except (TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        except csr.unreadable() as error:
             raise ValueError(str(error)) from None
         found.append(certificate)
     return found
@@ -202,6 +202,12 @@ def _check_life(chain, wanted, now: datetime) -> None:
         raise CertificateError(
             "The CA answered with a chain that ended on %s; here it is %s."
             % (durations.format_time(end), durations.format_time(now))
+        )
+    begin = not_before(chain[0])
+    if begin > now + CLOCK_GRACE and wanted.not_before is None:
+        raise CertificateError(
+            "The certificate that came is not valid before %s; here it is %s. Set the clocks of the CA and of this machine."
+            % (durations.format_time(begin), durations.format_time(now))
         )
     due = renew_at(chain, wanted.renew_before)
     if due <= now and not isinstance(wanted.not_after, datetime):

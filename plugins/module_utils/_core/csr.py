@@ -69,7 +69,7 @@ def load(pem):
         request = x509.load_pem_x509_csr(blocks[0].encode("ascii"))
         request.public_key(), request.extensions, request.subject
         genuine = request.is_signature_valid
-    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.DuplicateExtension) as error:
+    except unreadable() as error:
         raise CsrError(
             "The host's certificate request cannot be read: %s." % (str(error) or type(error).__name__)
         ) from None
@@ -78,6 +78,12 @@ def load(pem):
             "The signature of the host's certificate request is wrong: it was not made by the key that it names."
         )
     return request
+
+
+def unreadable() -> tuple:
+    """What `cryptography` raises for a request or certificate that it cannot read."""
+    own = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+    return (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) + own
 
 
 def binding(request) -> str:

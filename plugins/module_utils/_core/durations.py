@@ -32,7 +32,7 @@ _PIECE = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h)"
 _GO = re.compile(r"^(?:%s)+$" % _PIECE)
 _SPLIT = re.compile(r"([0-9.]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
 _TIME = re.compile(
-    r"^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+    r"^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$"
 )
 #: Go counts nanoseconds in 63 bits, so the CA cannot read more than this.
 _LONGEST = timedelta(microseconds=(2**63 - 1) // 1000)
@@ -51,7 +51,7 @@ def parse_duration(text, option: str) -> timedelta:
     word = str(text).strip()
     match = re.match(r"^([0-9]+)(d?)$", word)
     if match:
-        micros = int(match.group(1)) * (_DAY if match.group(2) else _UNITS["s"])
+        micros = Decimal(match.group(1)) * (_DAY if match.group(2) else _UNITS["s"])
     elif _GO.match(word):
         micros = sum(Decimal(number) * _UNITS[unit] for number, unit in _SPLIT.findall(word))
     elif word.startswith("-"):

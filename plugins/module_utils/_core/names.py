@@ -18,9 +18,12 @@ from urllib.parse import quote, urlsplit
 from .errors import OptionError
 
 KINDS = ("dns", "ip", "email", "uri")
-_PREFIX = re.compile(r"^(dns|ip|email|uri):(.*)$", re.IGNORECASE | re.DOTALL)
+_PREFIX = re.compile(r"^(dns|ip|email|uri):(.*)$", re.IGNORECASE | re.DOTALL | re.ASCII)
 _LABEL = re.compile(r"^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
+#: What Go's url.Parse takes and its String() gives back unchanged; it escapes no ASCII in a host.
+_USER = re.compile(r"^(?:[A-Za-z0-9._~$&+,;=:-]|%[89A-F][0-9A-F])*$")
+_HOST = re.compile(r"^(?:\[[0-9a-f:.]+\]|(?:[a-z0-9._~!$&'()*+,;=-]|%[89A-F][0-9A-F])+)(?::[0-9]*)?$")
 _LOCAL = re.compile(r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}$")
 
 
@@ -92,7 +95,7 @@ def from_certificate(kind: str, value: str) -> SAN:
 def _refuse_unprintable(text: str, value: str) -> None:
     if not value:
         raise OptionError("sans: %r is empty. Remove it or give a name." % text)
-    if re.search(r"[\x00-\x20\x7f]", value):
+    if re.search("[\x00-\x20\x7f\ud800-\udfff]", value):
         raise OptionError("sans: %r has spaces or control characters. One list entry is one name." % text)
 
 
@@ -123,7 +126,7 @@ def _hint_for_address(value: str) -> str:
 
 def _normal_dns(value: str) -> str:
     name = value[:-1] if value.endswith(".") else value
-    name = name.lower()
+    name = name.lower() if name.isascii() else name  # lower() makes ASCII of some letters that are none
     labels = name.split(".")
     problem = _dns_problem(name, labels)
     if problem:
@@ -146,6 +149,8 @@ def _dns_problem(name: str, labels: list) -> str:
         return "a colon belongs to a URI (write uri:...) or an IPv6 address"
     if "" in labels:
         return "it has an empty label (two dots in a row, or a dot in front)"
+    if _ip(name):
+        return "it is an IP address; leave out dns:"
     if all(label.isdigit() for label in labels):
         return "it is all numbers, yet no IP address"
     if len(name) > 253 or any(len(label) > 63 for label in labels):
@@ -182,12 +187,24 @@ def _normal_uri(value: str) -> str:
     scheme, rest = value.split(":", 1)
     if not rest.strip("/"):
         raise OptionError("sans: %r is not a URI: nothing follows the scheme." % value)
-    if parts.netloc:
-        user, at, host = parts.netloc.rpartition("@")
-        rest = rest.replace(parts.netloc, user + at + host.lower(), 1)
     if re.search(r"%(?![0-9A-Fa-f]{2})", rest):
         raise OptionError("sans: %r is not a URI: a %% must be followed by two hex digits." % value)
-    return "%s:%s" % (scheme.lower(), quote(rest, safe="!#$%&'()*+,/:;=?@[]~-._"))
+    if rest.count("#") > 1 or rest.endswith("#"):
+        raise OptionError("sans: %r is not a URI: one # with a fragment behind it, or none." % value)
+    rest = quote(rest, safe="!#$%&'()*+,/:;=?@[]~-._")
+    if rest.startswith("//"):
+        rest = "//" + _normal_authority(value, rest[2:])
+    return "%s:%s" % (scheme.lower(), rest)
+
+
+def _normal_authority(value: str, rest: str) -> str:
+    """What follows the // of a URI, its host in lower case and its escapes in upper case, as Go writes them."""
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    user, at, host = authority.rpartition("@")
+    user, host = [re.sub("%..", lambda escape: escape.group().upper(), part) for part in (user, host.lower())]
+    if not (_HOST.match(host) and _USER.match(user)) and (authority or not rest.startswith("/")):
+        raise OptionError("sans: %r is not a URI: step-ca cannot read %r as user and host." % (value, authority))
+    return user + at + host + rest[len(authority) :]
 
 
 _NORMAL = {"dns": _normal_dns, "ip": _normal_ip, "email": _normal_email, "uri": _normal_uri}

@@ -63,10 +63,11 @@ def read(certificate_path: str):
         descriptor = os.open(path_of(certificate_path), os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | os.O_NONBLOCK)
     except OSError:
         return None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o022 or status.st_uid not in (0, os.geteuid()):
+        os.close(descriptor)
+        return None
     with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o022 or status.st_uid not in (0, os.geteuid()):
-            return None
         return parse(stream.read(_LARGEST))
 
 
@@ -74,12 +75,15 @@ def parse(text: bytes):
     """The record in this JSON, or None if it is none of ours."""
     try:
         content = json.loads(text.decode("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     shape = {"asked": dict, "given": dict, "key_sha256": str, "roots": str, "issued_at": str}
     if not isinstance(content, dict) or content.get("version") != VERSION:
         return None
     if not all(isinstance(content.get(name), kind) for name, kind in shape.items()):
+        return None
+    asked_names = content["asked"].get("names", [])
+    if not isinstance(asked_names, list) or not all(isinstance(name, str) for name in asked_names):
         return None
     return content
 

@@ -183,6 +183,10 @@ def _limit(entry: dict, option: str):
 def _refuse_impossible_life(wanted: Wanted) -> None:
     if len(wanted.common_name) > LONGEST_COMMON_NAME:
         raise OptionError("common_name: %r is longer than 64 characters." % wanted.common_name)
+    if len(wanted.common_name.encode("utf-8", "replace")) > LONGEST_COMMON_NAME:  # what X.509 libraries count
+        raise OptionError(
+            "common_name: %r is longer than 64 bytes in UTF-8, which no request can hold." % wanted.common_name
+        )
     both_times = isinstance(wanted.not_before, datetime) and isinstance(wanted.not_after, datetime)
     if both_times and wanted.not_after <= wanted.not_before:
         raise OptionError(
