@@ -9,6 +9,7 @@ entry replaces the Authorization header; a redirect would resend the token elsew
 
 from __future__ import annotations
 
+import http.client
 import os
 import tempfile
 import threading
@@ -21,10 +22,20 @@ try:
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3 import disable_warnings
-    from urllib3.exceptions import InsecureRequestWarning
+    from urllib3.connection import HTTPSConnection
+    from urllib3.connectionpool import HTTPSConnectionPool
+    from urllib3.exceptions import (
+        HTTPError,
+        InsecureRequestWarning,
+        NameResolutionError,
+        NewConnectionError,
+        TimeoutError,
+    )
 except ImportError:
     requests = None
-    HTTPAdapter = object
+    HTTPAdapter = HTTPSConnection = HTTPSConnectionPool = object
+
+_thread = threading.local()
 
 
 class Transport:
@@ -42,27 +53,27 @@ class Transport:
 
     def send(self, base_url: str, request: api.Request) -> api.Answer:
         """One request, one answer, within the time; TransportError says whether any of it may have reached the CA."""
-        outcome = []
+        progress = {"sent": False}
         # requests counts its timeout anew for each read; a thread can be given up after a whole request's time.
-        worker = threading.Thread(target=self._attempt, args=(base_url, request, outcome), daemon=True)
+        worker = threading.Thread(target=self._attempt, args=(base_url, request, progress), daemon=True)
         worker.start()
-        worker.join(self._seconds + 0.5)
-        if not outcome:
-            raise https.explain(TimeoutError(), self._seconds, sent=True, late=True)
-        if isinstance(outcome[0], Exception):
-            raise outcome[0]
-        return outcome[0]
+        worker.join(self._seconds)
+        outcome = progress.get("outcome")
+        if outcome is None:
+            raise https.explain(OSError(), self._seconds, progress["sent"], late=True)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
-    def _attempt(self, base_url: str, request: api.Request, outcome: list) -> None:
+    def _attempt(self, base_url: str, request: api.Request, progress: dict) -> None:
+        _thread.progress = progress
         try:
-            outcome.append(self._send(base_url, request))
+            progress["outcome"] = self._send(base_url, request)
         except TransportError as error:
-            outcome.append(error)
-        except requests.exceptions.RequestException as error:
-            outcome.append(_explain(error, self._seconds))
+            progress["outcome"] = error
         except Exception as error:  # pylint: disable=broad-except
-            # urllib3 lets some through as they are, such as a name that no resolver accepts.
-            outcome.append(TransportError("%s" % error))
+            # requests and urllib3 let errors of many families through, such as one for a name that no resolver accepts.
+            progress["outcome"] = _explain(error, self._seconds, progress["sent"])
 
     def _send(self, base_url: str, request: api.Request) -> api.Answer:
         with (
@@ -80,10 +91,21 @@ class Transport:
         ):
             peer = _peer(response)
             body = response.raw.read(api.LARGEST_ANSWER + 1, decode_content=False)
-            if len(body) > api.LARGEST_ANSWER:
-                raise TransportError("the answer is larger than 1 MiB, which no step-ca sends", retry=False)
             headers = {name.lower(): value for name, value in response.headers.items()}
+            https.check_body(body, headers)
             return api.Answer(response.status_code, headers, body, base_url + request.path, peer)
+
+
+class _Connection(HTTPSConnection):
+    """Notes when the first byte of a request is written; until then a token is unspent."""
+
+    def send(self, data):
+        _thread.progress["sent"] = True
+        return super().send(data)
+
+
+class _Pool(HTTPSConnectionPool):
+    ConnectionCls = _Connection
 
 
 class _NamedAdapter(HTTPAdapter):
@@ -97,6 +119,7 @@ class _NamedAdapter(HTTPAdapter):
         if self._server_name:
             kwargs.update(server_hostname=self._server_name, assert_hostname=self._server_name)
         super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = dict(self.poolmanager.pool_classes_by_scheme, https=_Pool)
 
 
 class _RootsFile:
@@ -125,16 +148,29 @@ def _peer(response):
     return sock.getpeercert(binary_form=True) if sock else None
 
 
-def _explain(error, seconds: float) -> TransportError:
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return TransportError("no connection within %g s" % seconds, sent=False)
-    if isinstance(error, requests.exceptions.Timeout):
-        return TransportError("no whole answer within %g s" % seconds)
-    reason = getattr(error.args[0] if error.args else error, "reason", error)
-    if isinstance(error, requests.exceptions.SSLError):
-        inner = reason.args[0] if getattr(reason, "args", None) else reason
-        return https.explain_tls(getattr(inner, "reason", None) or str(inner), getattr(inner, "verify_message", ""))
-    unsent = type(reason).__name__ in ("NewConnectionError", "NameResolutionError")
-    text = str(reason)
-    cause = getattr(reason, "__cause__", None) or getattr(reason, "__context__", None)
-    return TransportError(getattr(cause, "strerror", None) or text.rsplit(": ", 1)[-1], sent=not unsent)
+def _explain(error: Exception, seconds: float, sent: bool) -> TransportError:
+    """What an error of requests or urllib3 means: that of the standard library inside it says it best."""
+    chain = list(_causes(error))
+    if any(isinstance(one, (requests.exceptions.Timeout, TimeoutError)) for one in chain) and not any(
+        isinstance(one, NewConnectionError) for one in chain
+    ):
+        return https.explain(error, seconds, sent, late=True)
+    for one in chain:
+        known = not isinstance(one, (requests.exceptions.RequestException, HTTPError))
+        if known and isinstance(one, (OSError, http.client.HTTPException)):
+            return https.explain(one, seconds, sent)
+    if any(isinstance(one, NameResolutionError) for one in chain):
+        return TransportError("the name cannot be resolved", sent)
+    return TransportError("no connection (%s)" % type(error).__name__, sent)
+
+
+def _causes(error):
+    """An error and those inside it, the innermost last."""
+    seen = []
+    todo = [error]
+    while todo and len(seen) < 20:
+        one = todo.pop(0)
+        if isinstance(one, Exception) and one not in seen:
+            seen.append(one)
+            todo += [getattr(one, "reason", None), one.__cause__, one.__context__, *one.args]
+    return seen

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..module_utils._core import names
 from ..module_utils._core.errors import OptionError
 from ._libraries import require
@@ -23,8 +25,10 @@ def to_ascii(text: str) -> str:
     kind = prefix or names.guess(value)
     if kind == "uri":
         before, slashes, rest = value.partition("//")
-        host, slash, path = rest.partition("/")
-        value = before + slashes + _domain(host, text) + slash + path
+        authority = re.split("[/?#]", rest, maxsplit=1)[0]
+        user, at, host = authority.rpartition("@")
+        name, colon, port = host.partition(":")
+        value = before + slashes + user + at + _domain(name, text) + colon + port + rest[len(authority) :]
     elif kind == "email":
         local, at, domain = value.rpartition("@")
         value = local + at + _domain(domain, text)

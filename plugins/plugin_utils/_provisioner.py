@@ -221,7 +221,7 @@ def decrypt(token: str, password: str, where: str, password_from: str) -> str:
         digest, size = _PBES2[header["alg"]]
         content_size = _CONTENT[header["enc"]]
         rounds, salt = int(header["p2c"]), header["alg"].encode("ascii") + b"\0" + _unbase64(header["p2s"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError):
         raise ProvisionerError(
             "%s is a JWE of a kind that step does not write; PBES2 with AES-GCM is understood." % where
         ) from None

@@ -49,16 +49,22 @@ class Settings:
         return []
 
     def refuse_two(self, *names) -> None:
-        """OptionError if one source gives two of these alternatives; a lone one is not even looked at."""
-        for source in self._sources:
-            if sum(source.has(name) for name in names) > 1:
-                found = _given(source, names)
-                if len(found) > 1:
-                    raise OptionError(
-                        "%s and %s exclude each other: give one of them." % (_named(found[0]), _named(found[1]))
-                    )
-                if found:
-                    return
+        """OptionError if one source gives two of these alternatives, unless a nearer one hides them.
+
+        A lone one is looked at only to know whether it hides two.
+        """
+        for index, source in enumerate(self._sources):
+            if sum(source.has(name) for name in names) < 2:
+                continue
+            if any(_given(nearer, names) for nearer in self._sources[:index]):
+                return
+            found = _given(source, names)
+            if len(found) > 1:
+                raise OptionError(
+                    "%s and %s exclude each other: give one of them." % (_named(found[0]), _named(found[1]))
+                )
+            if found:
+                return
 
     def one_of(self, *names):
         """The one Setting of these alternatives, or None; OptionError if one source gives two."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import namedtuple
+from datetime import timezone
 from email.utils import parsedate_to_datetime
 from http.client import responses
 
@@ -110,7 +111,8 @@ def message_of(answer: Answer) -> str:
 def date_of(answer: Answer):
     """The CA's clock as an aware datetime, or None."""
     try:
-        return parsedate_to_datetime(answer.headers["date"])
+        date = parsedate_to_datetime(answer.headers["date"])
+        return date.replace(tzinfo=date.tzinfo or timezone.utc)
     except (KeyError, TypeError, ValueError):
         return None
 

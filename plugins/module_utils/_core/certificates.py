@@ -49,6 +49,11 @@ def load(pem: bytes) -> list:
     return found
 
 
+def count(pem: bytes) -> int:
+    """How many certificates a PEM text holds."""
+    return len(_PEM.findall(pem))
+
+
 def load_der(der: bytes):
     """One certificate in DER."""
     return x509.load_der_x509_certificate(der)

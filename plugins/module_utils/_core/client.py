@@ -61,6 +61,8 @@ def parse_url(text: str) -> str:
         parts.port  # noqa: B018 -- raises on a port that is no number
     except ValueError as error:
         raise OptionError("ca_url: %r is not a URL: %s." % (url, error)) from None
+    if parts.username is not None:
+        raise OptionError("ca_url: a URL with a user or password is not for step-ca: write https://host[:port].")
     if parts.scheme != "https" or not parts.hostname:
         raise OptionError(
             "ca_url: %r does not begin with https://. step-ca speaks HTTPS only: write https://host[:port]." % url
@@ -69,8 +71,6 @@ def parse_url(text: str) -> str:
         raise OptionError(
             "ca_url: %r has a path. step-ca lives at the root of its host: write https://%s." % (url, parts.netloc)
         )
-    if parts.username is not None:
-        raise OptionError("ca_url: a URL with a user or password is not for step-ca: write https://host[:port].")
     return "https://%s" % parts.netloc
 
 

@@ -117,4 +117,7 @@ def _audience_problem(content: dict, authority) -> str:
 
 
 def _instant(seconds):
-    return datetime.fromtimestamp(seconds, timezone.utc) if isinstance(seconds, (int, float)) else None
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc) if isinstance(seconds, (int, float)) else None
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -6,6 +6,7 @@
 * StepCAError
   x OptionError         what the options say cannot mean anything: nothing was touched
   x HostFileError       a file or folder on the host cannot be read or written
+    + HalfReplaced      ... and the former files could not be put back: the next run finishes
   x CsrError            the host's certificate request is not what the task asked for
   x CertificateError    what the CA answered is not what the task asked for
   x ProvisionerError    the provisioner's key or password cannot be used
@@ -26,6 +27,10 @@ class OptionError(StepCAError):
 
 class HostFileError(StepCAError):
     """A file or folder on the host cannot be read or written."""
+
+
+class HalfReplaced(HostFileError):
+    """A set was replaced in part and could not be put back; what waits beside it must stay for the next run."""
 
 
 class CsrError(StepCAError):

@@ -21,7 +21,7 @@ from datetime import datetime
 from typing import Callable, Optional
 
 from . import certificates, csr, files, keys, plan, record
-from .errors import CertificateError, CsrError, HostFileError
+from .errors import CertificateError, CsrError, HalfReplaced, HostFileError
 from .library import serialization
 
 
@@ -94,6 +94,8 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
                     % wanted.certificate_path
                 )
             _install(wanted, context, chain, staged_key, issued_at)
+    except HalfReplaced:
+        raise
     except Exception:
         if staged_key:
             files.forget(staged_key)
@@ -252,6 +254,8 @@ def _install(wanted, context: Context, chain, staged_key, issued_at: str) -> Non
             _dress(context, staged_key, wanted.key_path, "key")
             moves.insert(1, (staged_key, wanted.key_path))
         files.replace_set(moves)
+    except HalfReplaced:
+        raise
     except Exception:
         for path in made:
             files.forget(path)

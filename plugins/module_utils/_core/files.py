@@ -17,7 +17,7 @@ import stat
 import time
 from contextlib import contextmanager, suppress
 
-from .errors import HostFileError, OptionError
+from .errors import HalfReplaced, HostFileError, OptionError
 
 _LARGEST = 1024 * 1024
 _STALE_SECONDS = 3600
@@ -72,6 +72,12 @@ def missing_folder(path: str):
     return None if os.path.isdir(folder) else folder
 
 
+def make_folder(folder: str) -> None:
+    """Make a folder, 0755, and those above it."""
+    with _explained("make", folder):
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+
+
 def staged_path(target: str, tag: str) -> str:
     """Where a file waits to become this target."""
     folder, name = os.path.split(target)
@@ -120,15 +126,19 @@ def replace_set(moves) -> None:
                 os.rename(staged, target)
                 done.append(target)
                 _sync_folder(target)
-        except OSError:
-            for old, target in kept:
-                if target in done:
-                    os.rename(old, target) if old else _forget(target)
+        except OSError as error:
+            try:
+                for old, target in kept:
+                    if target in done:
+                        os.rename(old, target) if old else _forget(target)
+            except OSError:
+                raise HalfReplaced(
+                    "%s and the files that belong to it are replaced in part (%s), and could not be put back. Mend the disk, "
+                    "then run again: the next run finishes." % (moves[0][1], error.strerror)
+                ) from None
+            _forget_all(kept)
             raise
-        finally:
-            for old, _target in kept:
-                if old:
-                    _forget(old)
+        _forget_all(kept)
 
 
 @contextmanager
@@ -182,6 +192,13 @@ def _keep(target: str):
     except FileNotFoundError:
         return None
     return old
+
+
+def _forget_all(kept) -> None:
+    for old, _target in kept:
+        if old:
+            with suppress(OSError):  # a link too many harms nobody, and the next run removes it
+                _forget(old)
 
 
 def _forget(path: str) -> None:

@@ -53,25 +53,39 @@ class Transport:
             if watch.fired:
                 raise socket.timeout()
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise explain(error, self._seconds, sent, bool(watch and watch.fired)) from None
+            late = bool(watch and watch.fired)
+            raise explain(error, self._seconds, sent, late) from None
         finally:
             if watch:
                 watch.stop()
             connection.close()
-        if len(body) > api.LARGEST_ANSWER:
-            raise TransportError("the answer is larger than 1 MiB, which no step-ca sends", retry=False)
         names = {name.lower(): value for name, value in response.getheaders()}
+        check_body(body, names)
         return api.Answer(response.status, names, body, base_url + request.path, peer)
 
 
-def explain(error: Exception, seconds: float, sent: bool, late: bool) -> TransportError:
-    """What a broken connection means, for people."""
+def check_body(body: bytes, headers: dict) -> None:
+    """TransportError for a body that is too large or was cut. headers: with lower-case names."""
+    if len(body) > api.LARGEST_ANSWER:
+        raise TransportError("the answer is larger than 1 MiB, which no step-ca sends", retry=False)
+    announced = headers.get("content-length", "")
+    if announced.isdigit() and len(body) < int(announced):
+        raise TransportError("the answer was cut after %d of %s bytes" % (len(body), announced))
+
+
+def explain(error: Exception, seconds: float, sent: bool, late: bool = False) -> TransportError:
+    """What a broken connection means, for people. sent: whether any of the request may have reached the CA."""
     if late or isinstance(error, socket.timeout):
         return TransportError("no whole answer within %g s" % seconds, sent)
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, ssl.SSLError) and not sent:
         return explain_tls(error.reason or str(error), getattr(error, "verify_message", ""))
+    if isinstance(error, ssl.SSLError):
+        return TransportError("TLS broke after the request was sent (%s)" % (error.reason or error))
     if isinstance(error, socket.gaierror):
         return TransportError("the name cannot be resolved (%s)" % (error.strerror or error), sent)
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.RemoteDisconnected):
+        # What such an error holds is the other side's, and nobody knows who that is.
+        return TransportError("what answers there does not speak HTTP as step-ca does", sent)
     return TransportError("%s" % (getattr(error, "strerror", None) or error or type(error).__name__), sent)
 
 

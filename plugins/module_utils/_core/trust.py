@@ -74,7 +74,7 @@ def examine(wanted: Wanted, given, finish: Callable, dry: bool, ask: Optional[Ca
     store = _store() if wanted.system_trust else None
     held = _held(wanted, store)
     roots = _choose(wanted, given, held)
-    if roots is None and ask is not None:
+    if roots is None and ask is not None and wanted.present:
         roots = ask()
         _refuse_absent(wanted, roots)
     if roots is None and wanted.present:
@@ -100,7 +100,7 @@ def apply(wanted: Wanted, plan: Plan, finish: Callable) -> None:
             files.forget(target)
             continue
         if path != wanted.root_path:  # these folders are step's and the system's, and known
-            os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
+            files.make_folder(os.path.dirname(target))
         with files.locked(target):
             staged = files.stage(target, content, "new")
             files.inherit_owner(staged, target)
@@ -145,6 +145,10 @@ def _roots_in(path: str):
     try:
         return certificates.load(content)
     except ValueError:
+        if certificates.count(content) > 1:
+            raise HostFileError(
+                "%s is a bundle of many certificates, or one that cannot be read: name another file." % path
+            ) from None
         return []
 
 

@@ -49,7 +49,9 @@ def test_an_entry_of_the_role_has_the_options_of_the_module():
     def shape(entry):
         return {name: (option["type"], option.get("elements"), option.get("choices")) for name, option in entry.items()}
 
-    role = load("roles/certificate/meta/argument_specs.yml")["argument_specs"]["main"]["options"]["stepca_certificates"]["options"]
+    role = load("roles/certificate/meta/argument_specs.yml")["argument_specs"]["main"]["options"][
+        "stepca_certificates"
+    ]["options"]
     of_the_role_only = {"reload", "run_after"}
     assert shape(options.CERTIFICATE["certificates"]["options"]) == shape(
         {name: option for name, option in role.items() if name not in of_the_role_only}

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+
+"""Why a token was refused: each cause that can be seen from outside is found, and nothing is said that is not so."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import api, diagnosis, durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import ApiError, TransportError
+from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
+
+GENERIC = "The request lacked necessary authorization to be completed. See the certificate authority logs for more."
+CA = pki.Authority()
+PEER = CA.leaf(pki.new_key().public_key(), ["ca.internal", "10.0.0.1"]).public_bytes(serialization.Encoding.DER)
+OPS = {"type": "JWK", "name": "ops", "key": {"kid": "kid-1"}}
+ACME = {"type": "ACME", "name": "acme"}
+
+
+def part(content) -> str:
+    text = content if isinstance(content, bytes) else json.dumps(content).encode("utf-8")
+    return base64.urlsafe_b64encode(text).rstrip(b"=").decode("ascii")
+
+
+def token(header=None, **claims):
+    now = int(durations.now().timestamp())
+    content = {"iss": "ops", "aud": ["https://ca.internal/1.0/sign"], "nbf": now - 60, "exp": now + 300}
+    content.update(claims)
+    return "%s.%s.signature" % (part(header or {"kid": "kid-1"}), part(content))
+
+
+class Authority:
+    """A CA as far as a diagnosis asks it."""
+
+    url = "https://ca.internal"
+
+    def __init__(self, provisioners=(OPS, ACME), peer=PEER):
+        self._provisioners, self._peer = provisioners, peer
+
+    def provisioners(self):
+        if isinstance(self._provisioners, Exception):
+            raise self._provisioners
+        return list(self._provisioners)
+
+    def ask(self, request):
+        assert request == api.HEALTH
+        if isinstance(self._peer, Exception):
+            raise self._peer
+        return api.Answer(200, {}, b"{}", self.url, self._peer)
+
+
+def explain(text, authority=None, message=GENERIC, date=None, source=""):
+    error = ApiError("text", 401, "https://ca.internal/1.0/sign", message, date or durations.now())
+    return diagnosis.explain(error, text, authority or Authority(), source)
+
+
+REFUSED = "step-ca at https://ca.internal refused the token (401 Unauthorized)."
+
+
+# what is said
+
+
+def test_a_name_that_the_authority_does_not_know():
+    found = explain(token(iss="opps"), source="from the variable stepca_provisioner")
+    assert found == REFUSED + (
+        ' The CA has no provisioner "opps"; it has: "ops" (JWK), "acme" (ACME). '
+        "Check the option provisioner (from the variable stepca_provisioner)."
+    )
+
+
+def test_a_name_where_the_authority_knows_none():
+    found = explain(token(), Authority(provisioners=()))
+    assert 'The CA has no provisioner "ops"; it has: none at all. Check the option provisioner.' in found
+
+
+def test_a_key_that_is_not_the_provisioners():
+    found = explain(token(header={"kid": "kid-2"}))
+    assert found.endswith(
+        'The key is not that of the provisioner "ops": the token was made with the key id kid-2, the CA has kid-1.'
+    )
+
+
+def test_a_provisioner_that_does_not_work():
+    broken = dict(OPS, state="Uninitialized", stateReason="bad claims")
+    assert 'The provisioner "ops" is not working at the CA: bad claims.' in explain(token(), Authority([broken]))
+
+
+@pytest.mark.parametrize("audience", ["https://vip.internal/1.0/sign", ["https://vip.internal:8443/1.0/sign"]])
+def test_an_audience_that_is_not_the_authoritys(audience):
+    found = explain(token(aud=audience))
+    assert found.endswith(
+        "The token is for vip.internal, but the CA knows itself as 10.0.0.1, ca.internal. Set ca_name to one of these."
+    )
+
+
+def test_an_audience_that_is_none():
+    assert "The token is for no audience, but the CA knows itself as" in explain(token(aud=[]))
+
+
+@pytest.mark.parametrize(
+    "audience", ["https://10.0.0.1/1.0/sign", ["https://other/1.0/sign", "https://ca.internal:9000/1.0/sign"]]
+)
+def test_an_audience_that_is_right_is_not_blamed(audience):
+    assert "probably used before" in explain(token(aud=audience))
+
+
+@pytest.fixture(name="noon")
+def fixture_noon(monkeypatch):
+    """It is noon here and stays so."""
+    noon = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
+    monkeypatch.setattr(durations, "now", lambda: noon)
+    return noon
+
+
+def test_a_clock_behind(noon):
+    found = explain(token(), date=noon - timedelta(minutes=5))
+    assert found == REFUSED + (
+        " The token is not valid yet. The CA's clock is 5m behind the controller's: set the clocks (NTP)."
+    )
+
+
+def test_a_clock_ahead(noon):
+    found = explain(token(), date=noon + timedelta(hours=1))
+    assert found == REFUSED + (
+        " The token expired on 2030-01-01T12:05:00Z. "
+        "The CA's clock is 1h ahead of the controller's: set the clocks (NTP)."
+    )
+
+
+def test_a_token_that_is_old_though_the_clocks_agree(noon):
+    past = int(noon.timestamp()) - 600
+    assert (
+        explain(token(nbf=past - 60, exp=past))
+        == REFUSED + " The token expired on 2030-01-01T11:50:00Z. Make a new one."
+    )
+
+
+@pytest.mark.parametrize("seconds, blamed", [(-110, False), (350, False), (-130, True), (370, True)])
+def test_clocks_that_differ_a_little_are_not_blamed(noon, seconds, blamed):
+    assert ("NTP" in explain(token(), date=noon + timedelta(seconds=seconds))) is blamed
+
+
+def test_without_a_date_no_clock_is_blamed():
+    assert diagnosis.clock_problem({"exp": 1}, None) == ""
+
+
+def test_what_looks_right_was_probably_used_before():
+    found = explain(token())
+    assert found.startswith(
+        REFUSED + " Its clock, provisioner, key and audience look right, so the token was probably used before"
+    )
+
+
+def test_what_the_authority_says_beyond_the_usual_is_kept():
+    assert explain(token(), message="certificate expired on 2020").startswith(
+        REFUSED + " It says: certificate expired on 2020 "
+    )
+
+
+# what cannot be seen
+
+
+@pytest.mark.parametrize("problem", [TransportError("gone"), ApiError("no", 500)])
+def test_an_authority_that_does_not_answer_hides_no_refusal(problem):
+    found = explain(token(iss="opps"), Authority(provisioners=problem, peer=problem))
+    assert found.startswith(REFUSED)
+
+
+@pytest.mark.parametrize("peer", [None, b"nonsense"])
+def test_an_authority_whose_certificate_cannot_be_read_is_not_compared(peer):
+    assert "probably used before" in explain(token(aud="https://vip.internal/1.0/sign"), Authority(peer=peer))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "canary",
+        "a.b.c",
+        "%s.x.y" % part({}),
+        "%s.%s.x" % (part([]), part({})),
+        "%s.%s." % (part(b"\xff"), part({})),
+    ],
+)
+def test_what_is_no_token_has_no_claims(text):
+    assert diagnosis.claims(text) == ({}, {})
+    assert "canary" not in explain(text)
+
+
+def test_claims_are_read_with_any_padding():
+    for length in range(4):
+        assert diagnosis.claims(token(sub="x" * length))[1]["sub"] == "x" * length
+
+
+@pytest.mark.parametrize("exp", ["tomorrow", None, []])
+def test_times_that_are_none_are_passed_over(exp):
+    assert "probably used before" in explain(token(exp=exp, nbf=exp))
+
+
+@pytest.mark.parametrize("number", [10**15, 10**30, float("inf")])
+def test_times_out_of_reach_are_passed_over(number):
+    assert explain(token(exp=number)).startswith(REFUSED)

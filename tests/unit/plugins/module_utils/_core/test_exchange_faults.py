@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+
+"""What a full disk, a failing one or a power cut in the middle of `accept` leaves: the old pair, or the new one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+import pytest
+
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, record
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError
+from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
+from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import (
+    CA,
+    ISSUED_AT,
+    ask,
+    assert_whole,
+    context,
+    enrol,
+    pair_of,
+)
+
+FAULTS = [errno.ENOSPC, errno.EACCES, errno.EIO, errno.EROFS]
+OLD, NEW = ["a.example"], ["b.example"]
+#: How often a replacement of an existing set calls these: three links, three renames, two files and three folders.
+CALLS = {"link": 3, "rename": 3, "fsync": 5}
+EACH_CALL = [(name, number) for name, most in CALLS.items() for number in range(1, most + 1)]
+
+
+def prepare(folder, fresh=False):
+    """A pair on the host unless fresh, and a chain for another one; returns a function that accepts it."""
+    if not fresh:
+        enrol(folder)
+    answer = exchange.examine(ask(folder, sans=NEW), context())
+    chain = CA.sign(answer["csr"])
+    return lambda: exchange.accept(ask(folder, sans=NEW), context(), chain, answer["digest"], ISSUED_AT)
+
+
+def at_call(name, number, act, later=False):
+    """os.<name> that acts at this call of it, or from this call on."""
+    real = getattr(os, name)
+    count = []
+
+    def call(*args, **kwargs):
+        count.append(args)
+        if len(count) == number or (later and len(count) > number):
+            act()
+        return real(*args, **kwargs)
+
+    return call
+
+
+def failing(code):
+    def fail():
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+# a call that fails
+
+
+def test_the_calls_are_counted_right(tmp_path, monkeypatch):
+    accept = prepare(tmp_path)
+    counts = {}
+    for name in CALLS:
+        real = getattr(os, name)
+
+        def call(*args, name=name, real=real):
+            counts[name] = counts.get(name, 0) + 1
+            return real(*args)
+
+        monkeypatch.setattr(os, name, call)
+    accept()
+    assert counts == CALLS
+
+
+@pytest.mark.parametrize("code", FAULTS)
+@pytest.mark.parametrize("name, number", EACH_CALL)
+def test_a_failed_call_leaves_the_old_set(tmp_path, monkeypatch, name, number, code):
+    accept = prepare(tmp_path)
+    before = {path: (tmp_path / path).read_bytes() for path in ("site.crt", "site.key", ".site.crt.stepca.json")}
+    with monkeypatch.context() as patched:
+        patched.setattr(os, name, at_call(name, number, failing(code)))
+        with pytest.raises(HostFileError, match="Cannot (write|replace) .*site.*: %s" % os.strerror(code)):
+            accept()
+    assert {path: (tmp_path / path).read_bytes() for path in before} == before
+    assert sorted(os.listdir(str(tmp_path))) == sorted(before)
+
+
+@pytest.mark.parametrize("name, number", [pair for pair in EACH_CALL if pair[0] != "link"])
+def test_a_failed_call_of_a_first_certificate_leaves_nothing(tmp_path, monkeypatch, name, number):
+    accept = prepare(tmp_path, fresh=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, name, at_call(name, number, failing(errno.ENOSPC)))
+        with pytest.raises(HostFileError):
+            accept()
+    assert os.listdir(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("name, number", EACH_CALL + [("unlink", n) for n in range(1, 6)])
+def test_a_disk_that_fails_from_some_call_on_is_healed_later(tmp_path, monkeypatch, name, number):
+    accept = prepare(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, name, at_call(name, number, failing(errno.EIO), later=True))
+        with pytest.raises(HostFileError):
+            accept()
+    exchange.examine(ask(tmp_path, sans=NEW), context())
+    assert_whole(tmp_path, pair_of(tmp_path)[2])
+
+
+@pytest.mark.parametrize("number", [6, 7, 8])
+def test_a_link_too_many_fails_nothing(tmp_path, monkeypatch, number):
+    accept = prepare(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", at_call("unlink", number, failing(errno.EIO), later=True))
+        accept()
+    assert_whole(tmp_path, NEW)
+    assert exchange.examine(ask(tmp_path, sans=NEW), context())["outcome"] == "none"
+
+
+def test_after_a_failure_the_next_run_succeeds(tmp_path, monkeypatch):
+    accept = prepare(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", at_call("rename", 2, failing(errno.ENOSPC)))
+        with pytest.raises(HostFileError, match="The disk is full: make room, then run again"):
+            accept()
+    enrol(tmp_path, sans=NEW)
+    assert_whole(tmp_path, NEW)
+    assert pki.dot_files(tmp_path) == []
+
+
+# interrupted between the two renames
+
+
+@pytest.fixture(name="interrupted")
+def fixture_interrupted(tmp_path):
+    """Certificate new, key and record still staged."""
+    accept = prepare(tmp_path)
+    assert die(accept, "rename", 2)
+    in_certificate, in_key, names = pair_of(tmp_path)
+    assert in_certificate != in_key and names == NEW
+    return tmp_path
+
+
+def die(accept, name, number, after=False):
+    """Run accept in a process that is killed at this call of os.<name>; False if it came to its end."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            real = getattr(os, name)
+            killing = at_call(name, number, kill)
+            if after:
+                count = []
+
+                def killing(*args):
+                    real(*args)
+                    count.append(args)
+                    if len(count) == number:
+                        kill()
+
+            setattr(os, name, killing)
+            accept()
+        finally:
+            os._exit(0)
+    status = os.waitpid(pid, 0)[1]
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+def test_an_interrupted_replacement_is_finished_by_the_next_run(interrupted):
+    expected = [
+        "an interrupted replacement left the key that belongs to %s waiting beside its place"
+        % (interrupted / "site.crt")
+    ]
+    before = pki.snapshot(interrupted)
+    dry = exchange.examine(ask(interrupted, sans=NEW), context(dry=True))
+    assert pki.snapshot(interrupted) == before
+    real = exchange.examine(ask(interrupted, sans=NEW), context())
+    assert (real["outcome"], real["reasons"]) == (dry["outcome"], dry["reasons"]) == ("files", expected)
+    assert dry["certificate"] == real["certificate"]
+    assert_whole(interrupted, NEW)
+    kept = record.read(str(interrupted / "site.crt"))
+    assert kept["asked"]["names"] == ["dns:b.example"] and kept["key_sha256"] == pair_of(interrupted)[0]
+    again = exchange.examine(ask(interrupted, sans=NEW), context())
+    assert (again["outcome"], again["reasons"]) == ("none", [])
+
+
+def test_an_interrupted_replacement_is_finished_before_anything_else_is_due(interrupted):
+    answer = exchange.examine(ask(interrupted, sans=["c.example"]), context())
+    assert answer["outcome"] == "issued"
+    assert answer["reasons"] == ["the names are dns:b.example; wanted are dns:c.example"]
+    assert_whole(interrupted, NEW)
+    exchange.accept(
+        ask(interrupted, sans=["c.example"]), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT
+    )
+    assert_whole(interrupted, ["c.example"])
+    assert pki.dot_files(interrupted) == []
+
+
+def test_a_staged_key_of_another_certificate_is_no_interruption(tmp_path):
+    enrol(tmp_path)
+    exchange.examine(ask(tmp_path, sans=NEW), context())
+    before = pki.snapshot(tmp_path)
+    assert exchange.examine(ask(tmp_path), context())["outcome"] == "none"
+    assert pki.snapshot(tmp_path) == before
+
+
+# killed
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("fresh", [False, True], ids=["existing", "fresh"])
+@pytest.mark.parametrize("name", sorted(CALLS))
+def test_a_run_killed_at_any_call_leaves_the_old_pair_or_what_becomes_the_new_one(tmp_path, name, fresh, after):
+    number = 0
+    while True:
+        number += 1
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if not die(prepare(folder, fresh), name, number, after):
+            break
+        assert_recovers(folder, fresh)
+    assert number > (CALLS[name] if not fresh else 0 if name == "link" else 2)
+    assert_whole(folder, NEW)
+
+
+def assert_recovers(folder, fresh):
+    """The next examination finds one whole pair; the next exchange installs, and leaves nothing behind."""
+    answer = exchange.examine(ask(folder, sans=NEW), context())
+    if answer["outcome"] == "issued":
+        if fresh:
+            assert pair_of(folder) == (None, None, None)
+        else:
+            assert_whole(folder, OLD)
+        exchange.accept(ask(folder, sans=NEW), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
+    assert_whole(folder, NEW)
+    steady = exchange.examine(ask(folder, sans=NEW), context())
+    assert (steady["outcome"], steady["reasons"]) == ("none", [])

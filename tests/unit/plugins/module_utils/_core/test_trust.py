@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+
+"""Roots on a host: a file that holds exactly them, the system's store, and the place where step looks."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+
+import pytest
+
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import trust
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import ApiError, HostFileError, OptionError
+from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
+
+OLD, NEW, FOREIGN = pki.Authority("Old"), pki.Authority("New"), pki.Authority("Foreign")
+ROOTS = {one.fingerprint: one.root for one in (OLD, NEW, FOREIGN)}
+
+
+def nothing(path, target, kind):
+    return []
+
+
+def want(*authorities, **changes):
+    asked = {
+        "present": True,
+        "root_path": None,
+        "step_path": None,
+        "system_trust": False,
+        "accept_new_root": False,
+        "url": None,
+    }
+    asked.update(changes)
+    asked = {name: str(value) if name.endswith("_path") and value else value for name, value in asked.items()}
+    return trust.Wanted(fingerprints=[one.fingerprint for one in authorities], **asked)
+
+
+def examine(asked, given=True, dry=False, ask=None, finish=nothing):
+    """given: whether the roots are at hand."""
+    roots = [ROOTS[one] for one in asked.fingerprints] if given is True else given or []
+    return trust.examine(asked, roots, finish, dry, ask)
+
+
+def bring_about(asked, **more):
+    """examine and apply; nothing differs afterwards."""
+    plan = examine(asked, **more)
+    trust.apply(asked, plan, nothing)
+    assert examine(asked, **more).reasons == [] or plan.refresh
+    return plan
+
+
+@pytest.fixture(name="roots_file")
+def fixture_roots_file(tmp_path):
+    return tmp_path / "roots.pem"
+
+
+# a file
+
+
+def test_a_file_of_roots_is_made_once(roots_file):
+    plan = bring_about(want(OLD, NEW, root_path=roots_file))
+    assert plan.reasons == ["%s is missing" % roots_file]
+    assert roots_file.read_text(encoding="ascii") == OLD.root_pem + NEW.root_pem
+    assert [root["fingerprint"] for root in plan.roots] == [OLD.fingerprint, NEW.fingerprint]
+    assert plan.roots[0]["subject"] == "CN=Old Root" and plan.roots[0]["not_after"].endswith("Z")
+    before = pki.snapshot(roots_file.parent)
+    assert bring_about(want(OLD, NEW, root_path=roots_file), given=False).writes == {}
+    assert pki.snapshot(roots_file.parent) == before
+
+
+def test_the_order_of_roots_is_no_drift(roots_file):
+    bring_about(want(OLD, NEW, root_path=roots_file))
+    assert examine(want(NEW, OLD, root_path=roots_file), given=False).reasons == []
+
+
+@pytest.mark.parametrize("steps", [[(OLD, NEW), (NEW,)], [(OLD,), (OLD, NEW), (NEW,)]])
+def test_a_root_is_rotated(roots_file, steps):
+    for roots in steps:
+        plan = bring_about(want(*roots, root_path=roots_file))
+        assert roots_file.read_text(encoding="ascii") == "".join(one.root_pem for one in roots)
+    assert "holds the roots %s..." % min(OLD.fingerprint, NEW.fingerprint)[:16] in plan.reasons[0]
+    assert plan.reasons[0].endswith("wanted are %s..." % NEW.fingerprint[:16])
+
+
+def test_the_end_of_a_rotation_needs_nobody(roots_file):
+    bring_about(want(OLD, NEW, root_path=roots_file))
+    plan = examine(want(NEW, root_path=roots_file), given=False)
+    assert not plan.needs_roots and plan.writes[str(roots_file)] == NEW.root_pem.encode("ascii")
+
+
+def test_an_authority_of_somebody_else_is_not_replaced(roots_file):
+    roots_file.write_text(FOREIGN.root_pem, encoding="ascii")
+    with pytest.raises(HostFileError) as caught:
+        examine(want(OLD, root_path=roots_file))
+    assert str(roots_file) in str(caught.value) and FOREIGN.fingerprint in str(caught.value)
+    assert "accept_new_root: true" in str(caught.value)
+    assert roots_file.read_text(encoding="ascii") == FOREIGN.root_pem
+    bring_about(want(OLD, root_path=roots_file, accept_new_root=True))
+    assert roots_file.read_text(encoding="ascii") == OLD.root_pem
+
+
+def test_a_root_beside_trusted_ones_is_taken_out(roots_file):
+    roots_file.write_text(OLD.root_pem + FOREIGN.root_pem, encoding="ascii")
+    bring_about(want(OLD, root_path=roots_file))
+    assert roots_file.read_text(encoding="ascii") == OLD.root_pem
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_the_bundle_of_the_system_is_not_replaced(roots_file, present):
+    bundle = "".join(pki.Authority("Web %d" % number).root_pem for number in range(11))
+    roots_file.write_text(bundle, encoding="ascii")
+    with pytest.raises(HostFileError):
+        bring_about(want(OLD, root_path=roots_file, present=present))
+    assert roots_file.read_text(encoding="ascii") == bundle
+
+
+def test_attributes_of_the_file_are_looked_at(roots_file):
+    def finish(path, target, kind):
+        return ["%s of %s" % (kind, os.path.basename(target))]
+
+    bring_about(want(OLD, root_path=roots_file))
+    plan = examine(want(OLD, root_path=roots_file), given=False, finish=finish)
+    assert (plan.reasons, plan.writes) == (["root of roots.pem"], {})
+
+
+def test_a_new_file_is_dressed_before_it_is_in_place(roots_file):
+    calls = []
+    asked = want(OLD, root_path=roots_file)
+    trust.apply(asked, examine(asked), lambda *args: calls.append(args))
+    assert len(calls) == 1 and calls[0][0] != calls[0][1] == str(roots_file)
+    assert pki.dot_files(roots_file.parent) == []
+
+
+def test_a_missing_folder_fails_but_in_check_mode(tmp_path):
+    asked = want(OLD, root_path=tmp_path / "no" / "roots.pem")
+    with pytest.raises(HostFileError, match="The folder .*no of root_path is missing. Make it first"):
+        examine(asked)
+    assert examine(asked, dry=True).reasons[-1] == "the folder %s is missing" % (tmp_path / "no")
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_a_place_is_required():
+    with pytest.raises(OptionError, match="One of root_path, system_trust and step_path is required"):
+        examine(want(OLD))
+
+
+# who has the roots
+
+
+def test_roots_that_nobody_has_are_needed(roots_file):
+    plan = examine(want(OLD, root_path=roots_file), given=False)
+    assert plan.needs_roots and plan.writes == {}
+
+
+def test_roots_of_which_the_host_lacks_one_are_needed(roots_file):
+    bring_about(want(OLD, root_path=roots_file))
+    assert examine(want(OLD, NEW, root_path=roots_file), given=False).needs_roots
+
+
+def test_a_host_that_may_ask_asks_once_it_lacks_roots(roots_file):
+    asked = []
+
+    def ask():
+        asked.append(1)
+        return [OLD.root]
+
+    bring_about(want(OLD, root_path=roots_file), given=False, ask=ask)
+    assert (len(asked), roots_file.read_text(encoding="ascii")) == (1, OLD.root_pem)
+
+
+def test_a_root_that_the_authority_does_not_offer_is_named(roots_file):
+    with pytest.raises(ApiError, match="does not offer the root %s" % NEW.fingerprint):
+        examine(want(OLD, NEW, root_path=roots_file), given=False, ask=lambda: [OLD.root])
+
+
+# absent
+
+
+def test_roots_are_taken_away_with_nobodys_help(roots_file):
+    bring_about(want(OLD, NEW, root_path=roots_file))
+    plan = bring_about(want(OLD, NEW, root_path=roots_file, present=False), given=False)
+    assert not roots_file.exists() and plan.reasons == ["%s is there; wanted is none" % roots_file]
+    assert bring_about(want(OLD, root_path=roots_file, present=False), given=False).reasons == []
+
+
+def test_roots_of_somebody_else_are_not_taken_away(roots_file):
+    roots_file.write_text(FOREIGN.root_pem, encoding="ascii")
+    with pytest.raises(HostFileError, match="accept_new_root"):
+        examine(want(OLD, root_path=roots_file, present=False), given=False)
+    assert roots_file.exists()
+
+
+def test_nobody_is_asked_for_roots_that_go_away(roots_file):
+    examine(want(OLD, root_path=roots_file, present=False), given=False, ask=lambda: pytest.fail("asked the CA"))
+
+
+# where step looks
+
+
+def test_the_step_client_finds_authority_and_root(tmp_path):
+    asked = want(OLD, NEW, step_path=tmp_path / "step", url="https://ca.internal")
+    plan = bring_about(asked)
+    root = tmp_path / "step" / "certs" / "root_ca.crt"
+    defaults = json.loads((tmp_path / "step" / "config" / "defaults.json").read_text(encoding="utf-8"))
+    assert root.read_text(encoding="ascii") == OLD.root_pem + NEW.root_pem
+    assert defaults == {"ca-url": "https://ca.internal", "fingerprint": OLD.fingerprint, "root": str(root)}
+    assert stat.S_IMODE(root.stat().st_mode) == 0o644 and len(plan.writes) == 2
+    assert stat.S_IMODE((tmp_path / "step" / "config").stat().st_mode) == 0o755
+
+
+def test_what_else_is_in_the_defaults_of_step_stays(tmp_path):
+    asked = want(OLD, step_path=tmp_path, url="https://ca.internal")
+    bring_about(asked)
+    path = tmp_path / "config" / "defaults.json"
+    path.write_text(json.dumps({"ca-url": "https://other", "redirect-url": "mine"}), encoding="utf-8")
+    plan = bring_about(asked)
+    assert "ca-url in %s is https://other; wanted is https://ca.internal" % path in plan.reasons
+    assert json.loads(path.read_text(encoding="utf-8"))["redirect-url"] == "mine"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "null"])
+def test_defaults_of_step_that_are_none_are_written_anew(tmp_path, content):
+    asked = want(OLD, step_path=tmp_path, url="https://ca.internal")
+    bring_about(asked)
+    (tmp_path / "config" / "defaults.json").write_text(content, encoding="utf-8")
+    assert len(bring_about(asked).reasons) == 3
+
+
+def test_what_step_had_is_taken_away(tmp_path):
+    bring_about(want(OLD, step_path=tmp_path, url="https://ca.internal"))
+    bring_about(want(OLD, step_path=tmp_path, present=False), given=False)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_the_step_client_needs_a_url(tmp_path):
+    with pytest.raises(OptionError, match="ca_url is required with step_path"):
+        examine(want(OLD, step_path=tmp_path))
+
+
+def test_a_folder_of_step_that_cannot_be_made_is_explained(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    asked = want(OLD, step_path=tmp_path / "step", url="https://ca.internal")
+    plan = examine(asked)
+    monkeypatch.setattr(os, "makedirs", refuse)
+    with pytest.raises(HostFileError):
+        trust.apply(asked, plan, nothing)
+
+
+# the system's store
+
+
+@pytest.fixture(name="store")
+def fixture_store(tmp_path, monkeypatch):
+    """A store as Debian has it; returns (folder, function that does what its program would do)."""
+    folder, bundle = tmp_path / "anchors", tmp_path / "bundle.crt"
+    folder.mkdir()
+    missing = (str(tmp_path / "no"), ["true"], "")
+    monkeypatch.setattr(trust, "_STORES", (missing, (str(folder), ["true", "--fresh"], str(bundle))))
+
+    def take_over():
+        texts = [path.read_text(encoding="ascii") for path in sorted(folder.iterdir())]
+        bundle.write_text("".join(texts).replace("\n", "\r\n"), encoding="ascii")
+
+    return folder, take_over
+
+
+def in_store(authority):
+    return "stepca-%s.crt" % authority.fingerprint[:16]
+
+
+def test_roots_join_the_store_of_the_system(store):
+    folder, take_over = store
+    asked = want(OLD, NEW, system_trust=True)
+    plan = bring_about(asked)
+    assert plan.refresh[0].endswith("/true") and plan.refresh[1:] == ["--fresh"]
+    assert {path.name: path.read_text(encoding="ascii") for path in folder.iterdir()} == {
+        in_store(OLD): OLD.root_pem,
+        in_store(NEW): NEW.root_pem,
+    }
+    assert plan.roots[0]["system_trust_path"] == str(folder / in_store(OLD))
+    take_over()
+    steady = examine(asked, given=False)
+    assert (steady.reasons, steady.refresh, steady.needs_roots) == ([], None, False)
+
+
+def test_a_bundle_that_lacks_the_root_is_made_anew(store):
+    folder, _take_over = store
+    bring_about(want(OLD, system_trust=True))
+    plan = examine(want(OLD, system_trust=True), given=False)
+    assert plan.refresh and plan.writes == {}
+    assert plan.reasons == [
+        "the system's bundle %s lacks the root %s" % (folder.parent / "bundle.crt", OLD.fingerprint)
+    ]
+
+
+def test_something_else_in_the_place_of_a_root_is_replaced(store):
+    folder, take_over = store
+    (folder / in_store(OLD)).write_text("nonsense", encoding="ascii")
+    plan = bring_about(want(OLD, system_trust=True))
+    assert "holds something else than this root" in plan.reasons[0]
+    take_over()
+    assert (folder / in_store(OLD)).read_text(encoding="ascii") == OLD.root_pem
+
+
+def test_a_rotation_takes_the_old_root_out_of_the_store(store, roots_file):
+    folder, take_over = store
+    for roots in ((OLD, NEW), (NEW,)):
+        bring_about(want(*roots, system_trust=True, root_path=roots_file))
+        take_over()
+    assert [path.name for path in folder.iterdir()] == [in_store(NEW)]
+
+
+def test_the_store_is_left_as_it_was_found(store):
+    folder, take_over = store
+    (folder / "mine.crt").write_text(FOREIGN.root_pem, encoding="ascii")
+    bring_about(want(OLD, system_trust=True))
+    take_over()
+    plan = bring_about(want(OLD, system_trust=True, present=False), given=False)
+    assert plan.refresh and [path.name for path in folder.iterdir()] == ["mine.crt"]
+    take_over()
+    again = examine(want(OLD, system_trust=True, present=False), given=False)
+    assert (again.reasons, again.refresh) == ([], None)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_check_mode_writes_nothing(store, tmp_path, roots_file, given):
+    before = pki.snapshot(tmp_path)
+    asked = want(OLD, root_path=roots_file, step_path=tmp_path / "step", system_trust=True, url="https://ca.internal")
+    dry = examine(asked, dry=True, ask=lambda: [OLD.root], given=given)
+    assert pki.snapshot(tmp_path) == before
+    assert dry.reasons == examine(asked).reasons and len(dry.reasons) == 6
+
+
+def test_a_system_that_is_not_known_is_said(monkeypatch):
+    monkeypatch.setattr(trust, "_STORES", ())
+    with pytest.raises(HostFileError, match="system_trust: no trust store that is known here.*use root_path alone"):
+        examine(want(OLD, system_trust=True))

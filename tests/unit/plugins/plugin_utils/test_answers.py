@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+
+"""A host's answer is read by known keys of known sizes, whatever the host makes of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import CsrError
+from ansible_collections.privatepki.stepca.plugins.plugin_utils import _answers
+
+FACTS = {name: "x" for name in _answers._FACTS}
+GOOD = {
+    "outcome": "issued",
+    "reasons": ["a"],
+    "warnings": ["b"],
+    "certificate": dict(FACTS, sans=["dns:a"]),
+    "needs_roots": False,
+    "csr": "pem",
+    "digest": "d",
+}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(sorted(GOOD) + ["failed", "msg", "sans"]), inner)
+    ),
+    max_leaves=20,
+)
+
+
+def one(**changes):
+    return _answers.read({"answers": [dict(GOOD, **changes)]}, 1)[0]
+
+
+def test_a_good_answer_is_read_as_it_is():
+    assert one() == GOOD
+
+
+def test_what_is_not_known_is_left_out():
+    assert one(token="canary", ansible_facts={"a": "b"}, certificate=dict(FACTS, sans=[], canary="x"))[
+        "certificate"
+    ] == dict(FACTS, sans=[])
+    assert set(one(token="canary", changed=True)) == set(GOOD)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {},
+        {"answers": None},
+        {"answers": {}},
+        {"answers": []},
+        {"answers": [{}, {}]},
+        {"answers": ["x"]},
+        {"answers": "x"},
+    ],
+)
+def test_what_is_no_answer_of_ours_is_refused(result):
+    with pytest.raises(CsrError, match="did not answer as this collection's module does"):
+        _answers.read(result, 1)
+
+
+@pytest.mark.parametrize(
+    "given_, kept",
+    [("issued", "issued"), ("files", "files"), ("none", "none"), ("removed", "none"), (None, "none"), (7, "none")],
+)
+def test_outcomes_are_known_ones(given_, kept):
+    assert one(outcome=given_)["outcome"] == kept
+
+
+def test_a_failure_has_a_reason():
+    assert one(failed=True, msg="the disk is full") == {"failed": True, "msg": "the disk is full"}
+    assert one(failed=True, msg=None)["msg"] == "The host gives no reason."
+    assert one(failed=True, msg=["x"])["msg"] == "The host gives no reason."
+    assert len(one(failed=True, msg="x" * 10**6)["msg"]) == 2000
+
+
+def test_only_true_is_true():
+    assert one(needs_roots=True)["needs_roots"] is True
+    assert [one(needs_roots=value)["needs_roots"] for value in (1, "yes", None, [])] == [False] * 4
+
+
+def test_lists_and_texts_have_a_limit():
+    flood = one(
+        reasons=["x" * 10**5] * 1000,
+        digest="y" * 10**6,
+        certificate={"sans": ["z" * 10**5] * 1000, "serial": "1" * 10**6},
+    )
+    assert (len(flood["reasons"]), len(flood["reasons"][0]), len(flood["digest"])) == (100, 2000, 2000)
+    assert (len(flood["certificate"]["sans"]), len(flood["certificate"]["serial"])) == (100, 2000)
+
+
+@pytest.mark.parametrize("value", [None, "text", 7, {}, [1, None, {}]])
+def test_reasons_are_sentences(value):
+    assert one(reasons=value, warnings=value)["reasons"] == []
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(JSON)
+def test_whatever_comes_has_the_shape_of_an_answer(answer):
+    try:
+        (found,) = _answers.read({"answers": [answer]}, 1)
+    except CsrError:
+        assert not isinstance(answer, dict)
+        return
+    if found.get("failed"):
+        assert set(found) == {"failed", "msg"} and isinstance(found["msg"], str)
+        return
+    assert set(found) == set(GOOD)
+    assert all(isinstance(reason, str) for reason in found["reasons"] + found["warnings"])
+    assert found["digest"] is None or isinstance(found["digest"], str)
+    for name, value in (found["certificate"] or {}).items():
+        assert isinstance(value, list) if name == "sans" else value is None or isinstance(value, str)
