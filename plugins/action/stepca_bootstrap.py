@@ -7,6 +7,7 @@ from __future__ import annotations
 from ..module_utils import _options
 from ..module_utils._core import client
 from ..module_utils._core.errors import ApiError
+from ..plugin_utils import _answers
 from ..plugin_utils._action import StepCAAction
 
 
@@ -25,12 +26,9 @@ class ActionModule(StepCAAction):
             if authority.absent_roots:
                 raise ApiError("%s Nothing was changed." % " ".join(authority.warnings))
             result = self._run(connection, from_host)
-        self.warn(result.pop("warnings_of_ca", []))
-        result.pop("needs_roots", None)
-        if not self._task.diff:
-            result.pop("diff", None)
-        result["invocation"] = {"module_args": self.given}
-        return result
+        self.warn(_answers.texts(result.get("warnings_of_ca")))
+        known = ("changed", "reasons", "roots", "system_trust_path") + (("diff",) if self._task.diff else ())
+        return {name: result.get(name) for name in known}
 
     def _run(self, connection: client.Connection, from_host: bool) -> dict:
         exchange = dict(client.describe(connection), ask_from_host=from_host and bool(connection.urls))

@@ -22,6 +22,7 @@ class ActionModule(StepCAAction):
         if not connection.urls:
             raise OptionError("ca_url is required: no option says where the CA is.")
         if self.settings.request_from() == "host":
-            return self.execute({"wait": self.options["wait"]}, client.describe(connection))
+            told = self.execute({"wait": self.options["wait"]}, client.describe(connection))
+            return {name: told.get(name) for name in ("changed", *client.HEALTH_FACTS)}
         found = client.wait_until_healthy(lambda: self.authority(connection), wait.total_seconds())
         return dict(found, changed=False)

@@ -227,6 +227,8 @@ class LookupModule(LookupBase):
         def read_file(path):
             try:
                 found = self.find_file_in_search_path(variables, "files", path)
+                if not found:
+                    raise FileNotFoundError(2, "no such file")
                 return self._loader._get_file_contents(found)[0]
             except AnsibleError as error:
                 raise OSError(0, str(error.message).split("\n", maxsplit=1)[0]) from None

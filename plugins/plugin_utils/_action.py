@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 
 from ..module_utils import _options
 from ..module_utils._core import certificates, client
 from ..module_utils._core.errors import OptionError, StepCAError
-from . import _http, _libraries, _provisioner
+from . import _answers, _http, _libraries, _provisioner
 from ._settings import Settings, Source, of_controller, plain
 
 _GROUP = "group/privatepki.stepca.stepca"
@@ -67,9 +69,9 @@ class StepCAAction(ActionBase):
             module_args=dict(arguments, _exchange=exchange),
             task_vars=self._task_vars,
         )
-        self.warn(result.pop("warnings", None) or [])
+        self.warn(_answers.texts(result.pop("warnings", None)))
         if result.get("failed"):
-            raise failure(str(result.get("msg") or "The module failed."), result)
+            raise failure(str(result.get("msg") or "The module failed.")[:10000], _answers.failure(result))
         return result
 
     def authority(self, connection: client.Connection) -> client.StepCA:
@@ -82,12 +84,23 @@ class StepCAAction(ActionBase):
         """(the module's own options as given, the same validated with defaults)."""
         reserved = set(_options.CONNECTION) | set(_options.PROVISIONER)
         given = {name: value for name, value in self._task.args.items() if name not in reserved}
+        self._refuse_unknown(reserved | set(self.OPTIONS))
         validator = ArgumentSpecValidator(_options.for_controller(self.OPTIONS))
         outcome = validator.validate(given)
         if outcome.error_messages:
-            raise OptionError("%s" % outcome.errors.msg)
+            unknown = isinstance(outcome.errors[0], UnsupportedError)
+            raise OptionError("%s%s" % ("No such option: " if unknown else "", outcome.errors.msg))
         self._validate_reserved()
         return given, outcome.validated_parameters
+
+    def _refuse_unknown(self, known: set) -> None:
+        for name in self._task.args:
+            if name not in known:
+                close = difflib.get_close_matches(name, sorted(known), n=1)
+                raise OptionError(
+                    "%s: no such option.%s There are: %s."
+                    % (name, " Is it %s?" % close[0] if close else "", ", ".join(sorted(known)))
+                )
 
     def _validate_reserved(self) -> None:
         choice = self.settings.request_from()

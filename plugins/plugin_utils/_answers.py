@@ -55,6 +55,17 @@ def _facts(given):
     return {name: _texts(given.get(name)) if name == "sans" else _text(given.get(name)) for name in _FACTS}
 
 
+def texts(given) -> list:
+    """The texts in a list of a host's, none too long and not too many."""
+    return _texts(given)
+
+
+def failure(result: dict) -> dict:
+    """What is passed on of a module's failure: known keys, cut to a length that can be read."""
+    known = ("module_stderr", "module_stdout", "exception")
+    return {name: str(result[name])[:10000] for name in known if isinstance(result.get(name), str)}
+
+
 def _texts(given) -> list:
     return [_text(one) for one in given[:_MOST] if isinstance(one, str)] if isinstance(given, list) else []
 

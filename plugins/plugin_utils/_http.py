@@ -38,6 +38,29 @@ except ImportError:
 _thread = threading.local()
 
 
+class _Progress:
+    """How far one request came; what was given up before its first byte is never sent."""
+
+    def __init__(self):
+        self.outcome = None
+        self.sent = False
+        self._given_up = False
+        self._lock = threading.Lock()
+
+    def note_sending(self) -> None:
+        """Called before bytes are written; OSError where nobody waits for the answer any more."""
+        with self._lock:
+            if self._given_up:
+                raise OSError("given up")
+            self.sent = True
+
+    def give_up(self) -> bool:
+        """Nothing more is to be sent; whether anything was."""
+        with self._lock:
+            self._given_up = True
+            return self.sent
+
+
 class Transport:
     """See module_utils/_core/client.py for what a transport is. One session, so connections are kept open."""
 
@@ -53,27 +76,27 @@ class Transport:
 
     def send(self, base_url: str, request: api.Request) -> api.Answer:
         """One request, one answer, within the time; TransportError says whether any of it may have reached the CA."""
-        progress = {"sent": False}
+        progress = _Progress()
         # requests counts its timeout anew for each read; a thread can be given up after a whole request's time.
         worker = threading.Thread(target=self._attempt, args=(base_url, request, progress), daemon=True)
         worker.start()
         worker.join(self._seconds)
-        outcome = progress.get("outcome")
+        outcome = progress.outcome
         if outcome is None:
-            raise https.explain(OSError(), self._seconds, progress["sent"], late=True)
+            raise https.explain(OSError(), self._seconds, progress.give_up(), late=True)
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def _attempt(self, base_url: str, request: api.Request, progress: dict) -> None:
+    def _attempt(self, base_url: str, request: api.Request, progress: _Progress) -> None:
         _thread.progress = progress
         try:
-            progress["outcome"] = self._send(base_url, request)
+            progress.outcome = self._send(base_url, request)
         except TransportError as error:
-            progress["outcome"] = error
+            progress.outcome = error
         except Exception as error:  # pylint: disable=broad-except
             # requests and urllib3 let errors of many families through, such as one for a name that no resolver accepts.
-            progress["outcome"] = _explain(error, self._seconds, progress["sent"])
+            progress.outcome = _explain(error, self._seconds, progress.sent)
 
     def _send(self, base_url: str, request: api.Request) -> api.Answer:
         with (
@@ -100,7 +123,7 @@ class _Connection(HTTPSConnection):
     """Notes when the first byte of a request is written; until then a token is unspent."""
 
     def send(self, data):
-        _thread.progress["sent"] = True
+        _thread.progress.note_sending()
         return super().send(data)
 
 
@@ -155,6 +178,9 @@ def _explain(error: Exception, seconds: float, sent: bool) -> TransportError:
         isinstance(one, NewConnectionError) for one in chain
     ):
         return https.explain(error, seconds, sent, late=True)
+    for one in chain:
+        if type(one).__name__ == "CertificateError":  # urllib3 compares names itself where ca_name is given
+            return https.explain_tls("CERTIFICATE_VERIFY_FAILED", str(one))
     for one in chain:
         known = not isinstance(one, (requests.exceptions.RequestException, HTTPError))
         if known and isinstance(one, (OSError, http.client.HTTPException)):

@@ -126,6 +126,11 @@ class Issue:
         if not self._token:
             return
         _header, claims = diagnosis.claims(str(self._token.value))
+        if not claims:
+            raise OptionError(
+                "token (from %s) is no token of step-ca's: a JWT has three parts with dots between them."
+                % self._token.where
+            )
         if not isinstance(claims.get("sans"), list):
             return
         has = {names.from_certificate(names.stepca_reads(str(text)), str(text)) for text in claims["sans"]}

@@ -13,6 +13,7 @@ from collections import namedtuple
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from http.client import responses
+from urllib.parse import quote
 
 from .errors import ApiError
 
@@ -41,7 +42,7 @@ def provisioners(cursor: str = "") -> Request:
 
 def encrypted_key(key_id: str) -> Request:
     """GET /1.0/provisioners/{kid}/encrypted-key."""
-    return Request("GET", "/1.0/provisioners/%s/encrypted-key" % key_id, None, (200,))
+    return Request("GET", "/1.0/provisioners/%s/encrypted-key" % quote(key_id, safe=""), None, (200,))
 
 
 def sign(csr: str, token: str, not_before: str = "", not_after: str = "") -> Request:

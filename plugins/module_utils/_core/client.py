@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from . import api, certificates, durations
 from .errors import ApiError, OptionError, TransportError
 
+#: What `health` returns.
+HEALTH_FACTS = ("status", "url", "version", "clock_skew", "tls_not_after", "tried")
 _TRY_AGAIN = (502, 503, 504)
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0

@@ -62,7 +62,8 @@ def clock_problem(content: dict, date) -> str:
         "behind" if skew < timedelta(0) else "ahead of",
     )
     if begin and begin > date + LEEWAY:
-        return "The token is not valid yet. " + apart
+        early = "The token is not valid yet: it begins on %s." % durations.format_time(begin)
+        return early + (" " + apart if abs(skew) > LEEWAY else " Wait, or make another.")
     if end and end < date - LEEWAY:
         expired = "The token expired on %s." % durations.format_time(end)
         return expired + (" " + apart if abs(skew) > LEEWAY else " Make a new one.")
@@ -102,6 +103,10 @@ def _provisioner_problem(header: dict, content: dict, authority, source: str) ->
 def _audience_problem(content: dict, authority) -> str:
     audiences = content.get("aud") or []
     audiences = [audiences] if isinstance(audiences, str) else audiences
+    if not any(str(one).endswith("/sign") or one == "step-certificate-authority" for one in audiences):
+        return "The token's audience is %s, which is not for signing: it must end with /1.0/sign." % (
+            ", ".join(map(str, audiences)) or "nobody"
+        )
     hosts = {str(urlsplit(str(one)).hostname) for one in audiences}
     try:
         peer = authority.ask(api.HEALTH).peer

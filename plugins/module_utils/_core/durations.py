@@ -31,8 +31,9 @@ _DAY = Decimal(86400 * 10**6)
 _PIECE = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h)"
 _GO = re.compile(r"^(?:%s)+$" % _PIECE)
 _SPLIT = re.compile(r"([0-9.]+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
+# The blank is what becomes of YAML's own times on their way through ansible-core 2.17.
 _TIME = re.compile(
-    r"^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$"
+    r"^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]+))?([Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])$"
 )
 #: Go counts nanoseconds in 63 bits, so the CA cannot read more than this.
 _LONGEST = timedelta(microseconds=(2**63 - 1) // 1000)

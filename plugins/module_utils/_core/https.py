@@ -9,6 +9,7 @@ import http.client
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -39,9 +40,10 @@ class Transport:
         watch = None
         sent = False
         try:
+            deadline = time.monotonic() + self._seconds
             plain = socket.create_connection((parts.hostname, parts.port or 443), self._seconds)
             # Timeouts of sockets are for each read; the watch ends slow headers and bodies too.
-            watch = _Watch(plain, self._seconds)
+            watch = _Watch(plain, max(0.0, deadline - time.monotonic()))
             connection.sock = self._context.wrap_socket(plain, server_hostname=self._server_name or parts.hostname)
             watch.guard(connection.sock)
             peer = connection.sock.getpeercert(binary_form=True)

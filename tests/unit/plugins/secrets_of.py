@@ -9,9 +9,9 @@ import base64
 import importlib
 import json
 
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 CANARY = "canary-7f3a"
 PASSWORD = "correct horse \u00fc"
@@ -19,14 +19,27 @@ PASSWORD = "correct horse \u00fc"
 
 def jwk_of(key, **more) -> dict:
     """The private JWK of a key."""
-    kinds = {
-        ec.EllipticCurvePrivateKey: jwt.algorithms.ECAlgorithm,
-        ed25519.Ed25519PrivateKey: jwt.algorithms.OKPAlgorithm,
-        rsa.RSAPrivateKey: jwt.algorithms.RSAAlgorithm,
-    }
-    (algorithm,) = [one for kind, one in kinds.items() if isinstance(key, kind)]
-    found = json.loads(algorithm.to_jwk(key))
-    return dict({name: value for name, value in found.items() if name != "key_ops"}, **more)
+    if isinstance(key, rsa.RSAPrivateKey):
+        numbers = key.private_numbers()
+        names = {"n": numbers.public_numbers.n, "e": numbers.public_numbers.e, "d": numbers.d, "p": numbers.p}
+        names.update({"q": numbers.q, "dp": numbers.dmp1, "dq": numbers.dmq1, "qi": numbers.iqmp})
+        return dict({name: of_number(number) for name, number in names.items()}, kty="RSA", **more)
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        plain = (serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
+        public = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        return dict(
+            {"kty": "OKP", "crv": "Ed25519", "x": base64url(public), "d": base64url(key.private_bytes(*plain))}, **more
+        )
+    size = (key.curve.key_size + 7) // 8
+    numbers = key.private_numbers()
+    names = {"x": numbers.public_numbers.x, "y": numbers.public_numbers.y, "d": numbers.private_value}
+    found = {name: of_number(number, size) for name, number in names.items()}
+    return dict(found, kty="EC", crv="P-%d" % key.curve.key_size, **more)
+
+
+def of_number(number: int, size: int = 0) -> str:
+    """Base64urlUInt of the standard, in so many bytes."""
+    return base64url(number.to_bytes(size or (number.bit_length() + 7) // 8, "big"))
 
 
 def jwe_of(content_of, password=PASSWORD, algorithm="PBES2-HS256+A128KW", content="A256GCM", rounds=1000) -> str:

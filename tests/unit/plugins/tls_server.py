@@ -49,7 +49,7 @@ class Server:
         self.certificate = None
         self.closing = threading.Event()
         self._script = list(script)
-        self._context = self._tls(authority, names)
+        self.context = self._tls(authority, names)
         self._socket = socket.create_server(("127.0.0.1", 0)) if hasattr(socket, "create_server") else None
         self.port = self._socket.getsockname()[1]
         self.url = "https://127.0.0.1:%d" % self.port
@@ -66,6 +66,11 @@ class Server:
         for thread in self._threads:
             thread.join(10)
         self._socket.close()
+
+    def wait_for_threads(self):
+        """Until every connection so far has been served."""
+        for thread in self._threads[1:]:
+            thread.join(10)
 
     def _tls(self, authority, names):
         key = pki.new_key()
@@ -95,8 +100,7 @@ class Server:
         connection = Connection(self, plain)
         try:
             if not getattr(act, "before_tls", False):
-                connection.stream = self._context.wrap_socket(plain, server_side=True)
-                self.requests.append(connection.read_request())
+                connection.begin_tls()
             act(connection)
         except (OSError, ValueError):
             pass  # the client went away, or refused us
@@ -113,6 +117,11 @@ class Connection:
 
     def send(self, data: bytes):
         self.stream.sendall(data)
+
+    def begin_tls(self):
+        """The handshake, and the request behind it."""
+        self.stream = self.server.context.wrap_socket(self.stream, server_side=True)
+        self.server.requests.append(self.read_request())
 
     def read_request(self) -> Received:
         reader = self.stream.makefile("rb")
@@ -204,6 +213,18 @@ def plain_http(connection):
 
 
 reset_at_once = before_tls(lambda connection: (connection.stream.recv(1), reset(connection)))
+
+
+def late_handshake(event):
+    """A handshake and a request that are waited for only after this event; what comes is noted like any other."""
+
+    @before_tls
+    def act(connection):
+        event.wait(10)
+        connection.begin_tls()
+        answer()(connection)
+
+    return act
 
 
 @before_tls

@@ -126,7 +126,7 @@ def test_a_name_that_no_resolver_accepts_is_a_failure_of_the_transport():
 def test_a_warning_about_verification_is_never_printed(recwarn):
     with Server(OTHER, [answer()]) as server:
         _http.Transport(None, None, 10.0).send(server.url, api.HEALTH)
-    assert [str(one.message) for one in recwarn] == []
+    assert [str(one.message) for one in recwarn if "verif" in str(one.message).lower()] == []
 
 
 def test_without_requests_the_sentence_names_it(monkeypatch):

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import socket
+import threading
 import time
 
 import pytest
@@ -209,6 +211,32 @@ def test_a_silent_port_ends_in_time(make):
         assert "within 0.4 s" in str(late(make(seconds=0.4), server.url))
 
 
+@pytest.fixture(name="slow_way")
+def fixture_slow_way(monkeypatch):
+    """slow_way(seconds): every connection takes so long to be made."""
+
+    def slow(seconds):
+        places = ["socket"] + (["urllib3.util.connection"] if importlib.util.find_spec("urllib3") else [])
+        for module in map(importlib.import_module, places):
+            real = module.create_connection
+
+            def create_connection(*args, real=real, **kwargs):
+                time.sleep(seconds)
+                return real(*args, **kwargs)
+
+            monkeypatch.setattr(module, "create_connection", create_connection)
+
+    return slow
+
+
+def test_the_way_there_is_part_of_the_time(make, slow_way):
+    slow_way(1.3)
+    with Server(CA, [tls_server.silence]) as server:
+        begin = time.monotonic()
+        fails(make(seconds=1.4), server.url, SIGN)
+        assert time.monotonic() - begin < 2.4
+
+
 # what was sent
 
 
@@ -246,6 +274,16 @@ def test_a_handshake_that_is_cut_sent_nothing(make):
 def test_a_handshake_without_answer_sent_nothing(make):
     with Server(CA, [tls_server.silence_at_once]) as server:
         assert not fails(make(seconds=0.4), server.url, SIGN).sent
+
+
+def test_what_was_given_up_unsent_is_not_sent_later(make, slow_way):
+    slow_way(0.3)
+    gone = threading.Event()
+    with Server(CA, [tls_server.late_handshake(gone)]) as server:
+        error = fails(make(seconds=0.4), server.url, SIGN)
+        gone.set()
+        server.wait_for_threads()
+        assert error.sent or server.requests == []
 
 
 @pytest.mark.parametrize("act", [tls_server.reset, tls_server.hang_up, tls_server.raw(b"rubbish\r\n\r\n")])
