@@ -27,7 +27,6 @@ try:
     from urllib3.exceptions import (
         HTTPError,
         InsecureRequestWarning,
-        NameResolutionError,
         NewConnectionError,
         TimeoutError,
     )
@@ -62,17 +61,15 @@ class _Progress:
 
 
 class Transport:
-    """See module_utils/_core/client.py for what a transport is. One session, so connections are kept open."""
+    """See module_utils/_core/client.py for what a transport is."""
 
     def __init__(self, roots_pem, server_name, seconds: float):
         require("requests", requests)
         self._seconds = seconds
         self._roots_pem = roots_pem
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self._server_name = server_name
         if roots_pem is None:  # meant, for the one request whose answer a fingerprint proves
             disable_warnings(InsecureRequestWarning)
-        self._session.mount("https://", _NamedAdapter(server_name))
 
     def send(self, base_url: str, request: api.Request) -> api.Answer:
         """One request, one answer, within the time; TransportError says whether any of it may have reached the CA."""
@@ -98,10 +95,18 @@ class Transport:
             # requests and urllib3 let errors of many families through, such as one for a name that no resolver accepts.
             progress.outcome = _explain(error, self._seconds, progress.sent)
 
+    def _new_session(self):
+        """A session for one request: requests < 2.32 gives a second one the roots file of the first, which is gone."""
+        session = requests.Session()
+        session.trust_env = False
+        session.mount("https://", _NamedAdapter(self._server_name))
+        return session
+
     def _send(self, base_url: str, request: api.Request) -> api.Answer:
         with (
             _RootsFile(self._roots_pem) as verify,
-            self._session.request(
+            self._new_session() as session,
+            session.request(
                 request.method,
                 base_url + request.path,
                 data=api.body_of(request),
@@ -185,8 +190,6 @@ def _explain(error: Exception, seconds: float, sent: bool) -> TransportError:
         known = not isinstance(one, (requests.exceptions.RequestException, HTTPError))
         if known and isinstance(one, (OSError, http.client.HTTPException)):
             return https.explain(one, seconds, sent)
-    if any(isinstance(one, NameResolutionError) for one in chain):
-        return TransportError("the name cannot be resolved", sent)
     return TransportError("no connection (%s)" % type(error).__name__, sent)
 
 

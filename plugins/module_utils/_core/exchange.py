@@ -49,6 +49,9 @@ def examine(wanted, context: Context) -> dict:
     """
     _resolve(wanted)
     repaired = _finish_interrupted(wanted, context)
+    if not context.dry:
+        for path in _outputs(wanted) + [record.path_of(wanted.certificate_path)]:
+            files.forget_stale(path)
     found = _read(wanted, context)
     decision = plan.decide(wanted, found, context.now, context.provisioner)
     answer = {
@@ -200,8 +203,6 @@ def _request(wanted) -> str:
     """The request to be signed; a new key for it waits beside key_path."""
     if wanted.csr_path:
         return _brought(wanted).public_bytes(serialization.Encoding.PEM).decode("ascii")
-    for path in _outputs(wanted):
-        files.forget_stale(path)
     key = keys.generate(wanted.key_type)
     files.stage(wanted.key_path, keys.to_pem(key), keys.fingerprint(key)[:32])
     return csr.build(key, wanted.common_name, wanted.sans).decode("ascii")

@@ -50,7 +50,9 @@ class Server:
         self.closing = threading.Event()
         self._script = list(script)
         self.context = self._tls(authority, names)
-        self._socket = socket.create_server(("127.0.0.1", 0)) if hasattr(socket, "create_server") else None
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.listen(16)
         self.port = self._socket.getsockname()[1]
         self.url = "https://127.0.0.1:%d" % self.port
         self._threads = [threading.Thread(target=self._accept, daemon=True)]

@@ -93,6 +93,21 @@ def test_lists_and_texts_have_a_limit():
     assert (len(flood["certificate"]["sans"]), len(flood["certificate"]["serial"])) == (100, 2000)
 
 
+def test_texts_of_a_host_are_cut():
+    assert _answers.texts(["a", 7, None, "b" * 5000]) == ["a", "b" * 2000]
+    assert _answers.texts("canary") == _answers.texts(None) == []
+
+
+def test_a_failure_of_a_module_is_passed_on_by_known_keys():
+    told = {
+        "module_stderr": "x" * 20000,
+        "module_stdout": ["canary"],
+        "exception": "trace",
+        "ansible_facts": {"a": "canary"},
+    }
+    assert _answers.failure(told) == {"module_stderr": "x" * 10000, "exception": "trace"}
+
+
 @pytest.mark.parametrize("value", [None, "text", 7, {}, [1, None, {}]])
 def test_reasons_are_sentences(value):
     assert one(reasons=value, warnings=value)["reasons"] == []

@@ -9,10 +9,12 @@ How both transports behave on the wire: tests/unit/plugins/module_utils/_core/te
 from __future__ import annotations
 
 import glob
+import importlib.util
 import os
 import socket
 import tempfile
 import threading
+import warnings
 
 import pytest
 
@@ -99,6 +101,27 @@ def test_the_file_of_roots_is_gone_after_each_request(monkeypatch, tmp_path):
         _http.Transport(CA.root_pem, None, 10.0).send(server.url, api.HEALTH)
     assert len(seen) == 1 and seen[0].startswith("privatepki-stepca-roots-")
     assert os.listdir(str(tmp_path)) == []
+
+
+def test_urllib3_of_the_distributions_is_enough(monkeypatch):
+    # Those of 1.26 have no NameResolutionError.
+    monkeypatch.delattr("urllib3.exceptions.NameResolutionError", raising=False)
+    found = importlib.util.spec_from_file_location(_http.__name__ + "_again", _http.__file__)
+    again = importlib.util.module_from_spec(found)
+    found.loader.exec_module(again)
+    assert again.requests is not None
+
+
+def test_a_second_request_has_roots_of_its_own(monkeypatch):
+    # As requests < 2.32 does: its pools, and the connections in them, outlive the file of roots they were made with.
+    def by_host_alone(self, request, verify, proxies=None, cert=None):
+        return self.get_connection(request.url, proxies)
+
+    monkeypatch.setattr(_http._NamedAdapter, "get_connection_with_tls_context", by_host_alone, raising=False)
+    transport = _http.Transport(CA.root_pem, None, 10.0)
+    with warnings.catch_warnings(), Server(CA, [answer()]) as server:
+        warnings.simplefilter("ignore", DeprecationWarning)
+        assert [transport.send(server.url, api.HEALTH).status for _turn in range(3)] == [200] * 3
 
 
 def test_the_file_of_roots_is_for_its_owner_alone(monkeypatch, tmp_path):

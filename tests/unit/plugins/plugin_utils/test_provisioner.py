@@ -239,6 +239,21 @@ def test_without_the_library_the_sentence_names_it(monkeypatch):
         find(provisioner="ops", provisioner_key=JWK)
 
 
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ({"provisioner_key": "x", "provisioner_key_path": "/x"}, "provisioner_key .* and provisioner_key_path"),
+        ({"provisioner_password": "x", "provisioner_password_file": "/x"}, "provisioner_password .* and provisioner_p"),
+        ({"token_lifetime": "0s"}, "token_lifetime: 0 leaves no time"),
+    ],
+)
+def test_what_the_options_alone_show_is_checked_at_once(options, text):
+    settings = _settings.Settings([_settings.Source(lambda name: "the task", options.get, options.__contains__)], None)
+    with pytest.raises(OptionError, match=text):
+        _provisioner.check(settings)
+    _provisioner.check(_settings.Settings([], None))
+
+
 @pytest.mark.parametrize("text, seconds", [(None, 300), ("90s", 90), ("1h", 3600)])
 def test_the_life_of_a_token(text, seconds):
     settings = _settings.Settings(
@@ -349,6 +364,12 @@ def test_rounds_without_end_are_refused():
             provisioner_key=secrets_of.with_header(jwe_of(JWK), p2c=float("inf")),
             provisioner_password=PASSWORD,
         )
+
+
+def test_a_content_key_of_another_size_does_not_open():
+    smaller = secrets_of.with_header(jwe_of(JWK, content="A256GCM"), enc="A128GCM")
+    with pytest.raises(ProvisionerError, match="does not open provisioner_key"):
+        find(provisioner="ops", provisioner_key=smaller, provisioner_password=PASSWORD)
 
 
 def test_a_tampered_key_does_not_open():

@@ -34,6 +34,7 @@ def answer(status=200, body=b"{}", **headers):
         (api.root("ab" * 32), "GET", "/1.0/root/" + "ab" * 32, (200,)),
         (api.provisioners(), "GET", "/1.0/provisioners?limit=100&cursor=", (200,)),
         (api.provisioners("x1"), "GET", "/1.0/provisioners?limit=100&cursor=x1", (200,)),
+        (api.encrypted_key("a/b?"), "GET", "/1.0/provisioners/a%2Fb%3F/encrypted-key", (200,)),
         (api.encrypted_key("kid"), "GET", "/1.0/provisioners/kid/encrypted-key", (200,)),
         (api.sign("csr", "token"), "POST", "/1.0/sign", (200, 201)),
     ],

@@ -121,7 +121,8 @@ def fixture_noon(monkeypatch):
 def test_a_clock_behind(noon):
     found = explain(token(), date=noon - timedelta(minutes=5))
     assert found == REFUSED + (
-        " The token is not valid yet: it begins on 2030-01-01T11:59:00Z. The CA's clock is 5m behind the controller's: set the clocks (NTP)."
+        " The token is not valid yet: it begins on 2030-01-01T11:59:00Z. "
+        "The CA's clock is 5m behind the controller's: set the clocks (NTP)."
     )
 
 
@@ -139,6 +140,18 @@ def test_a_token_that_is_old_though_the_clocks_agree(noon):
         explain(token(nbf=past - 60, exp=past))
         == REFUSED + " The token expired on 2030-01-01T11:50:00Z. Make a new one."
     )
+
+
+def test_a_token_that_is_early_though_the_clocks_agree(noon):
+    begin = int(noon.timestamp()) + 600
+    assert explain(token(nbf=begin, exp=begin + 300)) == REFUSED + (
+        " The token is not valid yet: it begins on 2030-01-01T12:10:00Z. Wait, or make another."
+    )
+
+
+def test_a_token_for_another_purpose():
+    found = explain(token(aud=["https://ca.internal/1.0/revoke"]))
+    assert "The token's audience is https://ca.internal/1.0/revoke, which is not for signing" in found
 
 
 @pytest.mark.parametrize("seconds, blamed", [(-110, False), (350, False), (-130, True), (370, True)])

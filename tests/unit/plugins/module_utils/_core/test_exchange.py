@@ -10,8 +10,9 @@ import stat
 from datetime import timedelta
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import csr, exchange
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import csr, exchange, files
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     CertificateError,
     CsrError,
@@ -77,6 +78,20 @@ def test_roots_that_nobody_has_are_asked_for_before_anything_is_made(tmp_path):
     answer = exchange.examine(ask(tmp_path), context(roots=None))
     assert (answer["needs_roots"], answer["outcome"]) == (True, "none")
     assert pki.snapshot(tmp_path) == before
+
+
+def test_roots_are_asked_for_where_the_record_has_only_some(tmp_path):
+    both = [CA.fingerprint, FOREIGN.fingerprint]
+    enrol(tmp_path)
+    assert not exchange.examine(ask(tmp_path), context(roots=None, fingerprints=both))["needs_roots"]
+    # The certificate of somebody else, whose root is trusted too, but not in the record.
+    chain = FOREIGN.sign(
+        pki.request_pem(serialization.load_pem_private_key(files.read(str(tmp_path / "site.key")), None), ["a.example"])
+    )
+    (tmp_path / "site.crt").write_text(chain, encoding="ascii")
+    assert exchange.examine(ask(tmp_path), context(roots=None, fingerprints=both))["needs_roots"]
+    known = exchange.examine(ask(tmp_path), context(roots=[CA.root, FOREIGN.root], fingerprints=both))
+    assert (known["outcome"], known["reasons"]) == ("none", [])
 
 
 def test_drift_is_issued_anew_with_a_new_key(tmp_path):
@@ -196,7 +211,7 @@ def refuse(folder, chain, error, text):
     [
         (FOREIGN.sign, "does not lead to a trusted root"),
         (
-            lambda request: CA.sign(request).split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n",
+            lambda request: CA.sign(request).partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n",
             "trusted root",
         ),
         (lambda request: CA.sign(request, end=pki.NOW - timedelta(seconds=1)), "trusted root|ended on"),
