@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+
+"""No secret of the provisioner leaves the controller: not in a file, a program, a result, a fact or a line of output.
+
+Every member of the action group runs with secrets in group module_defaults, with what Ansible sends to hosts kept
+there, at the highest verbosity and with --diff. Then password, key and the tokens that the CA really received are
+searched in all that is left.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+import yaml
+
+from tests.integration.remains import MODULE, payloads
+from tests.integration.support import Playbooks, connection
+from tests.integration.tokens import make_token
+from tools import tree
+from tools.cache import CHECKOUT
+from tools.canary import find_in_bytes, find_in_files, find_in_text
+from tools.ports import free_port
+
+GROUP = "group/privatepki.stepca.stepca"
+MEMBERS = yaml.safe_load((CHECKOUT / "meta" / "runtime.yml").read_text(encoding="utf-8"))["action_groups"]["stepca"]
+
+SOME = (
+    "asked from the host",
+    "asked from here",
+    "done",
+    "no folder",
+    "issued",
+    "issued once more",
+    "refused by the CA",
+)
+
+#: How the secrets are given, beside `provisioner_password`, and which tasks run then (None: all).
+WAYS = {"mapping": None, "token": SOME, "text": ("issued",), "encrypted": ("issued",), "published": ("issued",)}
+
+
+def health_tasks():
+    """From both sides, well and not."""
+    dead = {"ca_url": "https://localhost:%d" % free_port(), "retries": 0}
+    return [
+        ("asked from the host", {"request_from": "host"}, True),
+        ("asked from here", {}, True),
+        ("nobody there", dead, False),
+        ("nobody there for the host", {**dead, "request_from": "host"}, False),
+    ]
+
+
+def bootstrap_tasks():
+    """Done, done already, and not to be done on the host."""
+    place = {"root_path": "{{ host_root }}/etc/tls/roots.pem"}
+    return [
+        ("done", place, True),
+        ("done already", {**place, "request_from": "host"}, True),
+        ("no folder", {"root_path": "{{ host_root }}/nowhere/roots.pem"}, False),
+        ("another root", {**place, "ca_fingerprint": "ab" * 32}, False),
+    ]
+
+
+def certificate_tasks():
+    """Each end that a certificate can come to: pretended, issued, kept, refused by the options, the host and the CA."""
+    pair = {"certificate_path": "{{ host_root }}/etc/tls/site.crt", "key_path": "{{ host_root }}/etc/tls/site.key"}
+    site = {**pair, "sans": ["site.example.com"]}
+    return [
+        ("issued", site, True),
+        ("kept", site, True),
+        ("made stricter", {**site, "mode": "0600"}, True),
+        ("issued once more", {**site, "force": True}, None),  # the same token serves no second time
+        ("refused by the CA", {**site, "force": True, "not_after": "99999h"}, False),
+        ("refused by the options", {**pair, "sans": ["a..b"]}, False),
+        ("refused by the host", {**site, "key_path": "{{ host_root }}/nowhere/site.key", "force": True}, False),
+        ("unknown option", {**site, "provisioner_passwort": "x"}, False),
+        (
+            "a failure among many",
+            {"certificates": [{**site, "sans": ["site.example.com"]}, {**pair, "sans": []}]},
+            False,
+        ),
+    ]
+
+
+TASKS = {
+    "stepca_health": health_tasks,
+    "stepca_bootstrap": bootstrap_tasks,
+    "stepca_certificate": certificate_tasks,
+}
+
+
+def test_every_member_of_the_group_is_searched():
+    """A new module comes with its tasks here."""
+    assert sorted(TASKS) == sorted(MEMBERS)
+
+
+def secret_forms(provisioner, tokens):
+    """What must show nowhere, in whichever form it could come by: the text, and the number behind the key's `d`."""
+    number = base64.urlsafe_b64decode(provisioner.jwk["d"] + "=" * (-len(provisioner.jwk["d"]) % 4))
+    # The last part of a token is enough to look for: without it, the rest is no secret.
+    signatures = {"the token %d" % index: token.rsplit(".", 1)[1] for index, token in enumerate(tokens)}
+    return {
+        "the password": provisioner.password,
+        "the key": provisioner.jwk["d"],
+        "the opened key": json.dumps(provisioner.jwk),
+        "the key in hex": number.hex(),
+        "the key in decimal": str(int.from_bytes(number, "big")),
+        **{"the key in DER or PEM %d" % offset: text for offset, text in enumerate(encoded_number(number))},
+        **signatures,
+    }
+
+
+def encoded_number(number):
+    """How bytes show inside base64 at each of the three offsets."""
+    for offset in range(3):
+        encoded = base64.b64encode(b"\0" * offset + number).decode("ascii")
+        yield encoded[-(-offset * 8 // 6) : (offset + len(number)) * 8 // 6]
+
+
+def given(way, authority, provisioner):
+    """The module_defaults of a way to give secrets."""
+    keys = {"mapping": provisioner.jwk, "text": json.dumps(provisioner.jwk), "encrypted": provisioner.jwe}
+    keys["token"] = provisioner.jwk
+    options = connection(authority, provisioner=provisioner.name, provisioner_password=provisioner.password)
+    if way in keys:
+        options["provisioner_key"] = keys[way]
+    if way == "token":
+        options["token"] = make_token(authority, provisioner)
+    return options
+
+
+def chosen_tasks(way):
+    """(member, name, options, whether it succeeds) of each task of a way."""
+    for member in MEMBERS:
+        for name, options, succeeds in TASKS[member]():
+            if WAYS[way] is None or name in WAYS[way]:
+                yield member, name, options, way != "token" if succeeds is None else succeeds
+
+
+def playbook(way, defaults):
+    """A certificate first pretended, then the tasks of this way, and at the end everything that the play knows."""
+    tasks = [{"name": "facts", "ansible.builtin.setup": {"gather_subset": ["!all", "env"]}}]
+    name, options, _succeeds = certificate_tasks()[0]
+    pretended = {"privatepki.stepca.stepca_certificate": options, "check_mode": True, "register": "pretended"}
+    tasks.append({"name": "pretended", **pretended})
+    for member, name, options, _succeeds in chosen_tasks(way):
+        one = {"privatepki.stepca." + member: options, "ignore_errors": True}
+        register = "%s_%s" % (member, name.replace(" ", "_"))
+        tasks.append({"name": "%s: %s" % (member, name), **one, "register": register})
+    everything = "{{ hostvars[inventory_hostname] | to_nice_json }}"
+    dump = {"dest": "{{ host_root }}/everything.json", "content": everything}
+    tasks.append({"name": "everything", "ansible.builtin.copy": dump})
+    return [{"hosts": "all", "gather_facts": False, "module_defaults": {GROUP: defaults}, "tasks": tasks}]
+
+
+def run_and_collect(play, hosts, authority, content, folder):
+    """Run it all; return the run and the tokens that the CA received of it."""
+    before = len(authority.requests())
+    folder.mkdir()
+    kept = {"verbosity": 5, "diff": True, "keep_remote_files": True, "env": {"TMPDIR": str(folder)}}
+    run = play(content, hosts=hosts, **kept).expect_ok()
+    signings = [line for line in authority.requests()[before:] if line["path"] == "/1.0/sign"]
+    return run, [str(line["ott"]) for line in signings]
+
+
+def leaks(forms, run, hosts, folder):
+    """Where a secret shows."""
+    hits = ["output: " + name for name in find_in_text(forms, run.output)]
+    # Beside the inputs, which hold the secrets: what the run wrote on the controller.
+    hits += find_in_files(forms, [folder, run.folder / "home", run.folder / "ansible"])
+    hits += ["results: " + name for name in find_in_bytes(forms, (run.folder / "results.jsonl").read_bytes())]
+    searched = set()
+    for host in hosts:
+        hits += find_in_files(forms, [host.root])
+        for payload in payloads(host.root):
+            for member, content in payload.members.items():
+                if content not in searched:
+                    hits += ["%s!%s: %s" % (payload.path, member, name) for name in find_in_bytes(forms, content)]
+                searched.add(content)
+    return hits
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_secret_leaves_the_controller(play, host, lab, new_hosts, authority, tmp_path, way):
+    """The search itself."""
+    over_ssh = way == "encrypted" and lab.sshd()[0]
+    hosts = new_hosts("db1", over_ssh=["db1"]) if over_ssh else [host]
+    provisioner = authority.provisioner("ansible")
+    defaults = given(way, authority, provisioner)
+    run, tokens = run_and_collect(play, hosts, authority, playbook(way, defaults), tmp_path / "controller")
+    check_that_it_ran(run, hosts, way)
+    # Issued, issued once more, refused by the CA; a token that was given is the same each time.
+    assert len(tokens) == (1 if WAYS[way] == ("issued",) else 3)
+    assert all(token.count(".") == 2 for token in tokens)
+    assert set(tokens) == {defaults["token"]} if way == "token" else len(set(tokens)) == len(tokens)
+    assert leaks(secret_forms(provisioner, sorted(set(tokens))), run, hosts, tmp_path / "controller") == []
+
+
+def check_that_it_ran(run, hosts, way):
+    """A search in nothing finds nothing: each task ended as meant, and left its program where it was sent to."""
+    for host in hosts:
+        for member, name, _options, succeeds in chosen_tasks(way):
+            task = run.task("%s: %s" % (member, name), host.name)
+            assert task.failed != succeeds, "%s: %s\n%s" % (task.task, task.msg, run)
+        assert run.task("pretended", host.name).changed
+        kept = [payload for payload in payloads(host.root) if payload.module in MEMBERS]
+        assert {payload.module for payload in kept} == {member for member, *_others in chosen_tasks(way)}
+        for payload in kept:
+            assert MODULE % payload.module in payload.members
+            assert b"_exchange" in payload.text, "the arguments are there too"
+            assert not [name for name in payload.members if "plugin_utils" in name or "/action/" in name]
+        texts = b"".join(payload.text for payload in kept)
+        assert b'"step": "examine"' in texts and b'"step": "accept"' in texts
+        everything = json.loads(host.path("/everything.json").read_text(encoding="utf-8"))
+        assert everything["stepca_certificate_issued"]["certificate"]["sans"] == ["dns:site.example.com"]
+        assert "env" in everything["ansible_facts"]
+
+
+# A collection that leaks: into the arguments of a module, encoded; and into a warning.
+MUTATIONS = {
+    "plugins/plugin_utils/_action.py": (
+        "module_args=dict(arguments, _exchange=exchange)",
+        "module_args=dict(arguments, _exchange=dict(exchange, "
+        'leak=__import__("base64").b64encode(b"x" + self.settings.find("provisioner_password").value.encode()).decode()))',
+    ),
+    "plugins/plugin_utils/_issue.py": (
+        "            tokens.append(mint(spent))\n",
+        '            tokens.append(mint(spent))\n            self._action.warn(["minted %s" % tokens[-1]])\n',
+    ),
+}
+
+
+def test_a_leak_is_found(core, host, authority, tmp_path):
+    """The same search, with a collection that leaks."""
+    copied = tree.copied_tree(tmp_path / "leaky")
+    for name, (right, wrong) in MUTATIONS.items():
+        text = (copied / name).read_text(encoding="utf-8")
+        assert text.count(right) == 1, name
+        (copied / name).write_text(text.replace(right, wrong), encoding="utf-8")
+    provisioner = authority.provisioner("ansible")
+    play = Playbooks(tmp_path, core, tmp_path / "leaky", [host])
+    content = playbook("published", given("published", authority, provisioner))
+    run, tokens = run_and_collect(play, [host], authority, content, tmp_path / "controller")
+    hits = leaks(secret_forms(provisioner, tokens), run, [host], tmp_path / "controller")
+    assert {"output: the token 0", "results: the token 0"} <= set(hits)
+    assert any("AnsiballZ_" in hit and hit.endswith("the password") for hit in hits)
+    assert any("everything.json" in hit and hit.endswith("the token 0") for hit in hits)
+
+
+def test_a_secret_inside_a_program_is_found(play, host, authority, tmp_path):
+    """Where no search of plain files would: compressed, inside the zip that Ansible sends."""
+    run = play([{"name": "send", "ansible.builtin.ping": {}}], keep_remote_files=True).expect_ok()
+    (payload,) = payloads(host.root)
+    words = {"a word of the module": "pong"}
+    assert find_in_files(words, [payload.path.parent]) == []
+    tmp = tmp_path / "controller"
+    tmp.mkdir()
+    assert any("ping.py" in hit for hit in leaks(words, run, [host], tmp))
