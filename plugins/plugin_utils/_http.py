@@ -13,6 +13,7 @@ import http.client
 import os
 import tempfile
 import threading
+from concurrent.futures import Future
 
 from ..module_utils._core import api, https
 from ..module_utils._core.errors import TransportError
@@ -41,7 +42,7 @@ class _Progress:
     """How far one request came; what was given up before its first byte is never sent."""
 
     def __init__(self):
-        self.outcome = None
+        self.outcome = Future()
         self.sent = False
         self._given_up = False
         self._lock = threading.Lock()
@@ -78,22 +79,19 @@ class Transport:
         worker = threading.Thread(target=self._attempt, args=(base_url, request, progress), daemon=True)
         worker.start()
         worker.join(self._seconds)
-        outcome = progress.outcome
-        if outcome is None:
+        if not progress.outcome.done():
             raise https.explain(OSError(), self._seconds, progress.give_up(), late=True)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        return progress.outcome.result()
 
     def _attempt(self, base_url: str, request: api.Request, progress: _Progress) -> None:
         _thread.progress = progress
         try:
-            progress.outcome = self._send(base_url, request)
+            progress.outcome.set_result(self._send(base_url, request))
         except TransportError as error:
-            progress.outcome = error
+            progress.outcome.set_exception(error)
         except Exception as error:  # pylint: disable=broad-except
             # requests and urllib3 let errors of many families through, such as one for a name that no resolver accepts.
-            progress.outcome = _explain(error, self._seconds, progress.sent)
+            progress.outcome.set_exception(_explain(error, self._seconds, progress.sent))
 
     def _new_session(self):
         """A session for one request: requests < 2.32 gives a second one the roots file of the first, which is gone."""

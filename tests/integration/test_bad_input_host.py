@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.integration import lies
 from tests.integration.interpreters import FULL, interpreter, ordinary
 from tests.integration.remains import staged, tree
-from tests.integration.rows import HOST, PAIR, Row, run_unchanged
+from tests.integration.rows import HOST, PAIR, Row, check_failures, run_unchanged
 from tests.integration.support import enrolment
 
 SITE = {**PAIR, "sans": [HOST]}
@@ -146,6 +146,14 @@ def test_files_of_the_host(play, new_hosts, core, authority, tmp_path):
     assert staged([host]) == []
     assert tree(*(host.path("/etc/" + name) for name in PLACES)) == before
     assert len([line for line in authority.requests() if line["method"] == "POST"]) == posts + 1
+
+
+@pytest.mark.xfail(strict=True, reason="files.read waits for ever for somebody to write into a pipe")
+def test_a_pipe_is_no_file(play, host, authority):
+    """Reading it would wait for ever."""
+    os.mkfifo(host.path("/etc/tls/site.crt"))
+    row = Row("pipe", ["site.crt is no file"], keywords={"timeout": 5})
+    check_failures(run_unchanged(play, host, [row.task(enrolment(authority))]), [row])
 
 
 def test_no_room_left(play, host, new_hosts, core, authority, tmp_path):
