@@ -48,10 +48,17 @@ def read(path: str):
     """The content of a file, or None where there is none. HostFileError if it cannot be read."""
     with _explained("read", path):
         try:
-            with open(path, "rb") as stream:
-                content = stream.read(_LARGEST + 1)
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # without the flag, a pipe waits for its writer
         except FileNotFoundError:
             return None
+        kind = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(kind):
+            os.close(descriptor)
+            raise HostFileError(
+                "%s is no file, but a %s." % (path, "folder" if stat.S_ISDIR(kind) else "pipe or device")
+            )
+        with os.fdopen(descriptor, "rb") as stream:
+            content = stream.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise HostFileError("%s is larger than 1 MiB: it is no key and no certificate." % path)
     return content
