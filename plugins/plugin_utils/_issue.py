@@ -213,7 +213,7 @@ class Issue:
 
         def make_request(spent):
             tokens.append(mint(spent))
-            return tokens[-1] and self._sign_request(entry, tokens[-1])
+            return tokens[-1] and self._sign_request(entry.wanted, request, tokens[-1])
 
         try:
             entry.chain_pem, date = self._ca().sign(make_request)
@@ -223,14 +223,10 @@ class Issue:
         self._check(entry, request)
 
     @staticmethod
-    def _sign_request(entry: _Entry, token: str) -> api.Request:
-        asked = entry.wanted
-        return api.sign(
-            entry.answer["csr"],
-            token,
-            durations.format_limit(asked.not_before),
-            durations.format_limit(asked.not_after),
-        )
+    def _sign_request(asked, request, token: str) -> api.Request:
+        """What is sent is what was judged: not the host's text, but the request that was read from it."""
+        pem = csr.to_pem(request).decode("ascii")
+        return api.sign(pem, token, durations.format_limit(asked.not_before), durations.format_limit(asked.not_after))
 
     def _minter(self, asked, request):
         """mint(spent) -> a token that was never sent, or None where there is no further one."""

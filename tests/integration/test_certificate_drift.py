@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import time
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from tests.integration.judging import judge, leftovers, mode, openssl, owner, see, somebody, traffic, tree
 from tests.integration.pairs import CERTIFICATE, GROUP, outcomes, pair
@@ -208,7 +208,8 @@ def test_due_and_expired(play, host, authority):
     serials = {name: see(tls / (name + ".crt")).serial for name in outcomes(first)}
     moments = [facts["expired.crt"]["not_after"], facts["due.crt"]["renew_at"], facts["share.crt"]["renew_at"]]
     last = max(datetime.strptime(moment, "%Y-%m-%dT%H:%M:%S%z") for moment in moments)
-    wait_until(lambda: datetime.now(timezone.utc) > last, 60, "the moments at which the certificates are due")
+    whole = timedelta(seconds=1)  # facts are told in whole seconds
+    wait_until(lambda: datetime.now(timezone.utc) > last + whole, 60, "the moments at which the certificates are due")
 
     run = play(later, module_defaults=defaults).expect_ok()
     expected = {"expired": "issued", "never": "none", "due": "issued", "fresh": "none", "share": "issued"}

@@ -80,6 +80,11 @@ def load(pem):
     return request
 
 
+def to_pem(request) -> bytes:
+    """The request as PEM."""
+    return request.public_bytes(serialization.Encoding.PEM)
+
+
 def unreadable() -> tuple:
     """What `cryptography` raises for a request or certificate that it cannot read."""
     own = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)

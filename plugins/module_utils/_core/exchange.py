@@ -22,7 +22,6 @@ from typing import Callable, Optional
 
 from . import certificates, csr, files, keys, plan, record
 from .errors import CertificateError, CsrError, HalfReplaced, HostFileError
-from .library import serialization
 
 
 @dataclass
@@ -202,7 +201,7 @@ def _probe(wanted, context: Context) -> None:
 def _request(wanted) -> str:
     """The request to be signed; a new key for it waits beside key_path."""
     if wanted.csr_path:
-        return _brought(wanted).public_bytes(serialization.Encoding.PEM).decode("ascii")
+        return csr.to_pem(_brought(wanted)).decode("ascii")
     key = keys.generate(wanted.key_type)
     files.stage(wanted.key_path, keys.to_pem(key), keys.fingerprint(key)[:32])
     return csr.build(key, wanted.common_name, wanted.sans).decode("ascii")
