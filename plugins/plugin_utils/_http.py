@@ -108,7 +108,7 @@ class Transport:
                 request.method,
                 base_url + request.path,
                 data=api.body_of(request),
-                headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
+                headers={**request.headers, "Content-Type": "application/json", "Accept-Encoding": "identity"},
                 timeout=self._seconds,
                 verify=verify,
                 allow_redirects=False,
@@ -116,9 +116,9 @@ class Transport:
             ) as response,
         ):
             peer = _peer(response)
-            body = response.raw.read(api.LARGEST_ANSWER + 1, decode_content=False)
+            body = response.raw.read(request.largest + 1, decode_content=False)
             headers = {name.lower(): value for name, value in response.headers.items()}
-            https.check_body(body, headers)
+            https.check_body(body, headers, request.largest)
             return api.Answer(response.status_code, headers, body, base_url + request.path, peer)
 
 

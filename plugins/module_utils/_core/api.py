@@ -17,17 +17,19 @@ from urllib.parse import quote
 
 from .errors import ApiError
 
-#: The most that is read of an answer, bytes.
+#: The most that is read of an answer, bytes; lists of revoked certificates may be long.
 LARGEST_ANSWER = 1024 * 1024
+LARGEST_CRL = 64 * LARGEST_ANSWER
 
-#: method; path; body: dict or None; good: the statuses that mean success.
-Request = namedtuple("Request", "method path body good")
+#: method; path; body: dict or None; good: the statuses that mean success; headers: dict; largest: bytes of an answer.
+Request = namedtuple("Request", "method path body good headers largest", defaults=({}, LARGEST_ANSWER))
 #: status; headers: dict with lower-case names; body: bytes; url: what was asked; peer: DER of the CA's certificate or None.
 Answer = namedtuple("Answer", "status headers body url peer")
 
 HEALTH = Request("GET", "/health", None, (200,))
 VERSION = Request("GET", "/version", None, (200,))
 INTERMEDIATES = Request("GET", "/1.0/intermediates", None, (200, 201))
+CRL = Request("GET", "/1.0/crl", None, (200,), largest=LARGEST_CRL)
 
 
 def root(fingerprint: str) -> Request:
@@ -45,10 +47,28 @@ def encrypted_key(key_id: str) -> Request:
     return Request("GET", "/1.0/provisioners/%s/encrypted-key" % quote(key_id, safe=""), None, (200,))
 
 
-def sign(csr: str, token: str, not_before: str = "", not_after: str = "") -> Request:
+def sign(csr: str, token: str, not_before: str = "", not_after: str = "", template_data=None) -> Request:
     """POST /1.0/sign: csr as PEM; the bounds as RFC 3339 or Go durations, "" for the CA's default."""
     body = {"csr": csr, "ott": token, "notBefore": not_before, "notAfter": not_after}
+    if template_data is not None:
+        body["templateData"] = template_data
     return Request("POST", "/1.0/sign", body, (200, 201))
+
+
+def renew(proof: str = "") -> Request:
+    """POST /1.0/renew: by a proof (see proof.py), or by the client certificate of the connection."""
+    return Request("POST", "/1.0/renew", None, (200, 201), {"Authorization": "Bearer " + proof} if proof else {})
+
+
+def rekey(csr: str) -> Request:
+    """POST /1.0/rekey, by the client certificate: of the request (PEM) the CA takes the key and nothing else."""
+    return Request("POST", "/1.0/rekey", {"csr": csr}, (200, 201))
+
+
+def revoke(serial: str, token: str, reason_code: int, reason: str) -> Request:
+    """POST /1.0/revoke: serial in decimal; reason_code of RFC 5280, 5.3.1."""
+    body = {"serial": serial, "ott": token, "reasonCode": reason_code, "reason": reason, "passive": True}
+    return Request("POST", "/1.0/revoke", body, (200,))
 
 
 def body_of(request: Request):
@@ -75,10 +95,10 @@ def parse(request: Request, answer: Answer) -> dict:
 
 
 def chain_of(content: dict) -> str:
-    """PEM of the chain in the answer to /sign: leaf, then intermediates (older CAs have no certChain)."""
+    """PEM of the chain in the answer to sign, renew or rekey: leaf, then intermediates (older CAs have no certChain)."""
     chain = content.get("certChain") or [content.get("crt"), content.get("ca")]
     if not isinstance(chain, list) or not all(isinstance(pem, str) for pem in chain):
-        raise ApiError("The CA's answer to /1.0/sign holds no certificate chain.")
+        raise ApiError("The CA's answer holds no certificate chain.")
     return "".join(pem.strip() + "\n" for pem in chain)
 
 

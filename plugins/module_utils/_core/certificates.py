@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from . import csr, durations, keys, names
 from .errors import CertificateError
 from .library import (
+    ExtendedKeyUsageOID,
     ExtensionOID,
     InvalidSignature,
     NameOID,
@@ -27,7 +28,8 @@ from .library import (
 PROVISIONER_OID = "1.3.6.1.4.1.37476.9000.64.1"
 #: The CA backdates certificates for hosts whose clock is behind; ours may be behind by as much.
 CLOCK_GRACE = timedelta(minutes=10)
-_LONGEST_CHAIN = 10
+LONGEST_CHAIN = 10
+_ANY_USAGE = x509.ObjectIdentifier("2.5.29.37.0") if x509 else None
 _PEM = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -36,8 +38,8 @@ def load(pem: bytes) -> list:
     blocks = _PEM.findall(pem)
     if not blocks:
         raise ValueError("it holds no PEM certificate")
-    if len(blocks) > _LONGEST_CHAIN:
-        raise ValueError("it holds %d certificates; more than %d are not looked at" % (len(blocks), _LONGEST_CHAIN))
+    if len(blocks) > LONGEST_CHAIN:
+        raise ValueError("it holds %d certificates; more than %d are not looked at" % (len(blocks), LONGEST_CHAIN))
     found = []
     for block in blocks:
         try:
@@ -201,6 +203,58 @@ def check_issued(chain, wanted, public_key_sha256: str, roots, now: datetime) ->
     return [san for san in found if san not in wanted.sans]
 
 
+def check_renewed(chain, former, wanted, public_key_sha256: str, roots, now: datetime) -> None:
+    """Whether a renewal may be installed: this key, the former names, a later end. CertificateError says what is wrong.
+
+    former: the chain that it renews.
+    """
+    leaf = chain[0]
+    if keys.fingerprint(leaf.public_key()) != public_key_sha256:
+        raise CertificateError("The CA answered with a certificate for another key.")
+    if csr.asks_to_be_ca(leaf.extensions) or set(sans(leaf)) != set(sans(former[0])):
+        raise CertificateError("The CA answered with another certificate than the one that was to be renewed.")
+    problem = chain_problem(chain, roots, now)
+    if problem:
+        raise CertificateError("The chain that the CA answered with does not lead to a trusted root: %s." % problem)
+    if end_of_life(chain) <= end_of_life(former):
+        raise CertificateError(
+            "A renewal would end on %s, not later than now (%s)."
+            % (durations.format_time(end_of_life(chain)), durations.format_time(end_of_life(former)))
+        )
+    _check_life(chain, wanted, now)
+
+
+def renewal_problem(leaf, by_proof: bool) -> str:
+    """Why step-ca would not renew this certificate, whatever its state; "" if it may.
+
+    by_proof: with a proof (step crypto jose/parse.go), which needs more than a client certificate does.
+    """
+    usages = _extension(leaf, ExtensionOID.EXTENDED_KEY_USAGE)
+    if usages is not None and not {ExtendedKeyUsageOID.CLIENT_AUTH, _ANY_USAGE} & set(usages):
+        return "it is not for clients (extended key usage without clientAuth), and step-ca renews only what is"
+    usage = _extension(leaf, ExtensionOID.KEY_USAGE)
+    if by_proof and usage is not None and not usage.digital_signature:
+        return "its key is not for signatures (key usage without digitalSignature), which the proof needs"
+    return ""
+
+
+def lives_longer(chain, longest: timedelta, now: datetime) -> bool:
+    """Whether a certificate that was just issued lives longer than max_lifetime allows, with a minute's grace."""
+    return not_after(chain[0]) > now + longest + timedelta(minutes=1)
+
+
+def is_foreign(chain, roots) -> bool:
+    """Whether a certificate never led to one of these roots: expiry does not make it foreign."""
+    return bool(chain_problem(chain, roots, max(not_before(one) for one in chain)))
+
+
+def _extension(certificate, oid):
+    try:
+        return certificate.extensions.get_extension_for_oid(oid).value
+    except x509.ExtensionNotFound:
+        return None
+
+
 def _check_life(chain, wanted, now: datetime) -> None:
     end = end_of_life(chain)
     if end <= now:
@@ -234,10 +288,8 @@ def _whole(span: timedelta) -> timedelta:
 
 
 def _may_issue(certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_oid(ExtensionOID.BASIC_CONSTRAINTS).value.ca
-    except x509.ExtensionNotFound:
-        return False
+    constraints = _extension(certificate, ExtensionOID.BASIC_CONSTRAINTS)
+    return constraints is not None and constraints.ca
 
 
 def _verify_signature(certificate, key) -> None:

@@ -153,8 +153,13 @@ class StepCA:
         """What the CA says of its version; "N/A" where it was built without one."""
         return str(self.get(api.VERSION).get("version", "N/A"))
 
-    def sign(self, make_request) -> tuple:
-        """(chain as PEM, the CA's clock) for api.sign requests; each one made is sent once at most.
+    def obtain(self, make_request) -> tuple:
+        """(chain as PEM, the CA's clock or None) for requests to sign, renew or rekey; see spend."""
+        content, date = self.spend(make_request)
+        return api.chain_of(content), date
+
+    def spend(self, make_request) -> tuple:
+        """(JSON object of the good answer, the CA's clock or None) for requests that are sent once at most.
 
         make_request(spent): a new request, or None where there is none left; spent tells whether an earlier one may
         have reached the CA.
@@ -166,7 +171,7 @@ class StepCA:
             return requests[-1]
 
         answer = self._ask(self._trusted(), make)
-        return api.chain_of(api.parse(requests[-1], answer)), api.date_of(answer)
+        return api.parse(requests[-1], answer), api.date_of(answer)
 
     def _trusted(self):
         if self._transport is None:
@@ -186,6 +191,7 @@ class StepCA:
     def _ask(self, transport, make) -> api.Answer:
         spent = False
         hopeless = set()
+        broken_off = set()
         for turn in range(self.connection.retries + 1):
             for url in self.connection.urls:
                 if url in hopeless:
@@ -199,6 +205,7 @@ class StepCA:
                     answer = transport.send(url, request)
                 except TransportError as error:
                     spent = spent or error.sent
+                    (broken_off.add if error.broken_off else broken_off.discard)(url)
                     self._note(url, str(error))
                     if not error.retry:
                         hopeless.add(url)
@@ -212,7 +219,8 @@ class StepCA:
                 break
             if turn < self.connection.retries:
                 self._sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**turn) * (0.5 + random.random()))
-        raise TransportError("No answer from the CA. %s" % self._outcomes(), spent)
+        everywhere = len(broken_off) == len(self.connection.urls)
+        raise TransportError("No answer from the CA. %s" % self._outcomes(), spent, broken_off=everywhere)
 
     def _note(self, url: str, outcome: str) -> None:
         self.tried.append({"url": url, "outcome": outcome})

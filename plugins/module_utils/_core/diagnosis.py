@@ -32,10 +32,11 @@ def claims(token: str) -> tuple:
     return (header, payload) if isinstance(header, dict) and isinstance(payload, dict) else ({}, {})
 
 
-def explain(error: ApiError, token: str, authority, source: str) -> str:
+def explain(error: ApiError, token: str, authority, source: str, purpose: str = "/sign") -> str:
     """The refusal of a token as a whole text: what came back, what is wrong as far as can be seen, what to do.
 
-    authority: client.StepCA; source: where the provisioner's name came from, "" if from nowhere.
+    authority: client.StepCA; source: where the provisioner's name came from, "" if from nowhere; purpose: the end of
+    the URL that the token must be for.
     """
     text = "step-ca at %s refused the token (%s)." % (authority.url, api.status_line(error.status))
     if "certificate authority logs" not in error.message:
@@ -44,11 +45,53 @@ def explain(error: ApiError, token: str, authority, source: str) -> str:
     finding = (
         clock_problem(content, error.date)
         or _provisioner_problem(header, content, authority, source)
-        or _audience_problem(content, authority)
+        or _audience_problem(content, authority, purpose)
         or "Its clock, provisioner, key and audience look right, so the token was probably used before or made before the CA "
         "last started. Each token serves once; the CA's log names the reason."
     )
     return "%s %s" % (text, finding)
+
+
+def explain_signing(error: ApiError, token: str, authority, source: str) -> ApiError:
+    """The CA's refusal to sign, with its cause as far as can be seen."""
+    if error.status == 401:
+        return ApiError(explain(error, token, authority, source), 401)
+    if error.status not in (400, 403):
+        return error
+    text = 'step-ca at %s does not sign this (%s; provisioner "%s"): %s' % (
+        authority.url,
+        api.status_line(error.status),
+        claims(token)[1].get("iss"),
+        error.message,
+    )
+    if "requested duration" in error.message:
+        text += " Ask for a life within that (not_after), or change the claims of the provisioner at the CA."
+    return ApiError(text, error.status)
+
+
+def explain_revoking(error: ApiError, token: str, authority, source: str, serial: str) -> ApiError:
+    """The CA's refusal to revoke, with its cause as far as can be seen."""
+    if error.status == 401:
+        return ApiError(explain(error, token, authority, source, "/revoke"), 401)
+    hint = " Revocation needs the CA's database (db in its ca.json)." if error.status == 501 else ""
+    return ApiError(
+        "step-ca at %s did not revoke the certificate with the serial %s (%s). %s%s"
+        % (authority.url, serial, api.status_line(error.status), error.message, hint),
+        error.status,
+    )
+
+
+def explain_renewal(error: ApiError, proof: str) -> str:
+    """Why the CA did not renew a certificate, as part of a sentence. proof: what it was asked with, "" for none."""
+    if "certificate authority logs" not in error.message:
+        return "the CA refused to renew it (%s: %s)" % (api.status_line(error.status), error.message.rstrip("."))
+    clock = clock_problem(claims(proof)[1], error.date) if proof else ""
+    return "the CA refused to renew it (%s)%s" % (
+        api.status_line(error.status),
+        ". %s" % clock.rstrip(".")
+        if clock
+        else ": it may have been revoked, its provisioner may be gone, or may not allow renewals; the CA's log names the reason",
+    )
 
 
 def clock_problem(content: dict, date) -> str:
@@ -100,12 +143,14 @@ def _provisioner_problem(header: dict, content: dict, authority, source: str) ->
     return ""
 
 
-def _audience_problem(content: dict, authority) -> str:
+def _audience_problem(content: dict, authority, purpose: str) -> str:
     audiences = content.get("aud") or []
     audiences = [audiences] if isinstance(audiences, str) else audiences
-    if not any(str(one).endswith("/sign") or one == "step-certificate-authority" for one in audiences):
-        return "The token's audience is %s, which is not for signing: it must end with /1.0/sign." % (
-            ", ".join(map(str, audiences)) or "nobody"
+    if not any(str(one).endswith(purpose) or one == "step-certificate-authority" for one in audiences):
+        return "The token's audience is %s, which is not for %s: it must end with /1.0%s." % (
+            ", ".join(map(str, audiences)) or "nobody",
+            "signing" if purpose == "/sign" else "revoking",
+            purpose,
         )
     hosts = {str(urlsplit(str(one)).hostname) for one in audiences}
     try:

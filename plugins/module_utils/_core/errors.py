@@ -49,13 +49,15 @@ class TransportError(StepCAError):
     """The CA gave no answer.
 
     sent: False only when it is certain that no byte of the request reached the CA; retry: whether asking the same
-    URL again could help.
+    URL again could help; broken_off: somebody was there and ended the connection, as step-ca does where it does not
+    accept a client certificate.
     """
 
-    def __init__(self, message: str, sent: bool = True, retry: bool = True):
+    def __init__(self, message: str, sent: bool = True, retry: bool = True, broken_off: bool = False):
         super().__init__(message)
         self.sent = sent
         self.retry = retry
+        self.broken_off = broken_off
 
 
 class ApiError(StepCAError):

@@ -22,6 +22,7 @@ from .errors import HalfReplaced, HostFileError, OptionError
 _LARGEST = 1024 * 1024
 _STALE_SECONDS = 3600
 _MARK = ".stepca-"
+_BACKUP = ".stepca.backup"
 _ADVICE = {
     errno.ENOENT: "Make the folder first (ansible.builtin.file with state: directory).",
     errno.ENOTDIR: "A part of the path is a file.",
@@ -179,20 +180,42 @@ def forget(path: str) -> None:
 
 def forget_stale(target: str) -> None:
     """Remove what earlier runs left staged beside this target for more than an hour."""
+    for path in waiting(target):
+        with suppress(OSError):  # tidying up is no reason to fail
+            if time.time() - os.lstat(path).st_mtime > _STALE_SECONDS:
+                _forget(path)
+
+
+def waiting(target: str) -> list:
+    """What runs left staged beside this target."""
     folder, name = os.path.split(target)
     prefix = ".%s%s" % (name, _MARK)
     try:
-        leftovers = [entry.path for entry in os.scandir(folder) if entry.name.startswith(prefix)]
-        for path in leftovers:
-            if time.time() - os.lstat(path).st_mtime > _STALE_SECONDS:
-                _forget(path)
+        return sorted(os.path.join(folder, entry) for entry in os.listdir(folder) if entry.startswith(prefix))
     except OSError:
-        pass  # tidying up is no reason to fail
+        return []
 
 
-def _keep(target: str):
+def backup_path(target: str) -> str:
+    """Where the former file of this target is kept."""
+    folder, name = os.path.split(target)
+    return os.path.join(folder, ".%s%s" % (name, _BACKUP))
+
+
+def back_up(target: str) -> str:
+    """Keep a file as it is, with owner and mode, in place of an earlier backup; returns where."""
+    backup = backup_path(target)
+    with _explained("back up", target):
+        kept = _keep(target, "backup")
+        os.rename(kept, backup)
+        _forget(kept)  # two names of one file: then rename does nothing
+        _sync_folder(backup)
+    return backup
+
+
+def _keep(target: str, tag: str = "old"):
     """A hard link to the file as it is, to put it back from; None where there is none."""
-    old = staged_path(target, "old")
+    old = staged_path(target, tag)
     _forget(old)
     try:
         os.link(target, old)

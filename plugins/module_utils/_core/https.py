@@ -21,9 +21,10 @@ class Transport:
     """See client.py for what a transport is.
 
     No proxy, no netrc, no redirect and no store of the system has a say; nothing is kept open between requests.
+    identity: (path of a certificate with its intermediates, path of its key) to present, or None.
     """
 
-    def __init__(self, roots_pem, server_name, seconds: float):
+    def __init__(self, roots_pem, server_name, seconds: float, identity=None):
         self._server_name = server_name
         self._seconds = seconds
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -32,6 +33,19 @@ class Transport:
             self._context.verify_mode = ssl.CERT_NONE
         else:
             self._context.load_verify_locations(cadata=roots_pem)
+        if identity:
+            self._present(*identity)
+
+    def _present(self, certificate_path: str, key_path: str) -> None:
+        try:
+            self._context.load_cert_chain(certificate_path, key_path, password="")
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise TransportError(
+                "%s cannot be shown to the CA (%s)"
+                % (certificate_path, getattr(error, "reason", None) or error.strerror or error),
+                sent=False,
+                retry=False,
+            ) from None
 
     def send(self, base_url: str, request: api.Request) -> api.Answer:
         """One request, one answer. TransportError says whether any of it may have reached the CA."""
@@ -48,10 +62,10 @@ class Transport:
             watch.guard(connection.sock)
             peer = connection.sock.getpeercert(binary_form=True)
             sent = True
-            headers = {"Content-Type": "application/json", "Host": parts.netloc}
+            headers = dict(request.headers, Host=parts.netloc, **{"Content-Type": "application/json"})
             connection.request(request.method, request.path, body=api.body_of(request), headers=headers)
             response = connection.getresponse()
-            body = response.read(api.LARGEST_ANSWER + 1)
+            body = response.read(request.largest + 1)
             if watch.fired:
                 raise socket.timeout()
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -62,14 +76,16 @@ class Transport:
                 watch.stop()
             connection.close()
         names = {name.lower(): value for name, value in response.getheaders()}
-        check_body(body, names)
+        check_body(body, names, request.largest)
         return api.Answer(response.status, names, body, base_url + request.path, peer)
 
 
-def check_body(body: bytes, headers: dict) -> None:
+def check_body(body: bytes, headers: dict, largest: int) -> None:
     """TransportError for a body that is too large or was cut. headers: with lower-case names."""
-    if len(body) > api.LARGEST_ANSWER:
-        raise TransportError("the answer is larger than 1 MiB, which no step-ca sends", retry=False)
+    if len(body) > largest:
+        raise TransportError(
+            "the answer is larger than %d MiB, which no step-ca sends" % (largest // 1024**2), retry=False
+        )
     announced = headers.get("content-length", "")
     if announced.isdigit() and len(body) < int(announced):
         raise TransportError("the answer was cut after %d of %s bytes" % (len(body), announced))
@@ -82,13 +98,14 @@ def explain(error: Exception, seconds: float, sent: bool, late: bool = False) ->
     if isinstance(error, ssl.SSLError) and not sent:
         return explain_tls(error.reason or str(error), getattr(error, "verify_message", ""))
     if isinstance(error, ssl.SSLError):
-        return TransportError("TLS broke after the request was sent (%s)" % (error.reason or error))
+        return TransportError("TLS broke after the request was sent (%s)" % (error.reason or error), broken_off=True)
     if isinstance(error, socket.gaierror):
         return TransportError("the name cannot be resolved (%s)" % (error.strerror or error), sent)
     if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.RemoteDisconnected):
         # What such an error holds is the other side's, and nobody knows who that is.
         return TransportError("what answers there does not speak HTTP as step-ca does", sent)
-    return TransportError("%s" % (getattr(error, "strerror", None) or error or type(error).__name__), sent)
+    broken_off = sent and isinstance(error, ConnectionError)
+    return TransportError("%s" % (getattr(error, "strerror", None) or error or type(error).__name__), sent, True, broken_off)
 
 
 def explain_tls(reason: str, verify_message: str) -> TransportError:
@@ -101,7 +118,9 @@ def explain_tls(reason: str, verify_message: str) -> TransportError:
             sent=False,
             retry=False,
         )
-    return TransportError("no TLS there (%s): is that the port of a step-ca?" % reason, sent=False, retry=False)
+    return TransportError(
+        "no TLS there (%s): is that the port of a step-ca?" % reason, sent=False, retry=False, broken_off=True
+    )
 
 
 class _Watch:

@@ -12,6 +12,7 @@ __all__ = [
     "FILE",
     "PROBLEM",
     "VERSION",
+    "ExtendedKeyUsageOID",
     "ExtensionOID",
     "InvalidSignature",
     "NameOID",
@@ -22,6 +23,7 @@ __all__ = [
     "padding",
     "rsa",
     "serialization",
+    "utils",
     "x509",
 ]
 
@@ -39,15 +41,15 @@ try:
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-    from cryptography.x509.oid import ExtensionOID, NameOID
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+    from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
     VERSION = cryptography.__version__
     FILE = cryptography.__file__
 except ImportError:
     PROBLEM = traceback.format_exc()
-    x509 = hashes = serialization = ec = ed25519 = padding = rsa = None
-    ExtensionOID = NameOID = InvalidSignature = UnsupportedAlgorithm = None
+    x509 = hashes = serialization = ec = ed25519 = padding = rsa = utils = None
+    ExtendedKeyUsageOID = ExtensionOID = NameOID = InvalidSignature = UnsupportedAlgorithm = None
 
 
 def is_new_enough() -> bool:

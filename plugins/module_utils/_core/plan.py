@@ -26,7 +26,8 @@ class Found:
 
     chain: certificates of certificate_path, empty if they cannot be read, and then certificate_problem says why;
     key: private key of key_path, or public key of the request that a user brings; None, and key_problem says why;
-    record: dict or None; roots: those to verify against, or None while they are not known here.
+    record: dict or None; roots: those to verify against, or None while they are not known here;
+    revoked: a sentence if the CA revoked it; refused: why the CA did not renew it, if it was asked to.
     """
 
     chain: list
@@ -35,11 +36,13 @@ class Found:
     key_problem: str
     record: Optional[dict]
     roots: Optional[list]
+    revoked: str = ""
+    refused: str = ""
 
 
 @dataclass
 class Plan:
-    """outcome: issued, files or none; reasons: sentences, empty for none; needs_roots: undecidable without the roots."""
+    """outcome: issued, rekeyed, renewed or none; reasons: sentences, empty for none; needs_roots: undecidable without."""
 
     outcome: str = "none"
     reasons: list = field(default_factory=list)
@@ -47,10 +50,11 @@ class Plan:
     needs_roots: bool = False
 
 
-def decide(wanted, found: Found, now: datetime, provisioner: Optional[str] = None) -> Plan:
-    """What to do about one certificate.
+def decide(wanted, found: Found, now: datetime, provisioner: Optional[str] = None, by_host: bool = False) -> Plan:
+    """What to do about one certificate: issue it anew, or the cheaper renewal where time is the sole reason.
 
-    now: the controller's clock; provisioner: the name that would issue, None when it is not known or does not matter.
+    now: the controller's clock; provisioner: the name that would issue, None when it is not known or does not matter;
+    by_host: whether the host itself asks the CA, which alone can show a client certificate.
     """
     plan = Plan()
     plan.reasons = [problem for problem in (found.certificate_problem, found.key_problem) if problem]
@@ -60,17 +64,37 @@ def decide(wanted, found: Found, now: datetime, provisioner: Optional[str] = Non
         plan.reasons += _pair(wanted, found)
         plan.reasons += _names(wanted, found)
         plan.reasons += _life_asked_for(wanted, found)
+        plan.reasons += _template(wanted, found)
         plan.reasons += _provisioner(provisioner, found.chain[0])
-        plan.reasons += _time(wanted, found.chain, now)
-        if found.roots is not None:
-            plan.reasons += _trust(found, now)
-        elif not plan.reasons and not wanted.force:
-            plan.needs_roots = True
+        plan.reasons += _first_issued(wanted, found)
+        plan.reasons += _not_yet_valid(wanted, found.chain, now)
+        plan.reasons += [found.revoked] if found.revoked else []
+        plan.reasons += _trust(found, now) if found.roots is not None else []
         plan.warnings += _expired_for_ever(wanted, found.chain, now)
     if wanted.force:
         plan.reasons.append("force is true")
-    plan.outcome = "issued" if plan.reasons else "none"
+    plan.needs_roots = bool(found.chain and found.roots is None and not plan.reasons)
+    due = _due(wanted, found.chain, now) if found.chain else []
+    if plan.reasons:
+        plan.outcome = "issued"
+    elif due:
+        plan.outcome, why = _cheapest(wanted, found, by_host)
+        due += why
+    plan.reasons += due
     return plan
+
+
+def _cheapest(wanted, found: Found, by_host: bool) -> tuple:
+    """(outcome, why it is not cheaper) for a certificate that is merely due."""
+    if wanted.csr_path:
+        return "issued", ["the request %s is signed again, since only its key could renew" % wanted.csr_path]
+    problem = found.refused or certificates.renewal_problem(found.chain[0], by_proof=not by_host)
+    if problem:
+        return "issued", ["it is issued anew instead of renewed: %s" % problem]
+    if wanted.key_policy == "always":
+        why = "key_policy is always, and a renewal by way of the controller would keep the key"
+        return ("rekeyed", []) if by_host else ("issued", [why])
+    return "renewed", []
 
 
 def _key_type(wanted, key) -> list:
@@ -116,6 +140,12 @@ def _life_asked_for(wanted, found: Found) -> list:
                 reasons.append("%s was %s; wanted is %s" % (option, then_text, durations.format_limit(now_asked)))
         else:
             reasons += _measured(option, now_asked, found.chain[0])
+    span = certificates.not_after(found.chain[0]) - certificates.not_before(found.chain[0])
+    if wanted.max_lifetime and span > wanted.max_lifetime + _BACKDATE:
+        reasons.append(
+            "the certificate lives for %s; wanted is at most %s (max_lifetime)"
+            % (durations.format_duration(span), durations.format_duration(wanted.max_lifetime))
+        )
     return reasons
 
 
@@ -135,6 +165,29 @@ def _measured(option: str, asked, leaf) -> list:
     return []
 
 
+def _template(wanted, found: Found) -> list:
+    if wanted.template_data is None or not record.fits(found.record, found.chain):
+        return []
+    then, now = found.record["asked"].get("template_data"), record.template_digest(wanted.template_data)
+    if then == now:
+        return []
+    return ["template_data was %s; wanted is %s" % (_digest_in_words(then), _digest_in_words(now))]
+
+
+def _digest_in_words(digest) -> str:
+    return "SHA-256 %s..." % digest[:16] if isinstance(digest, str) else "none"
+
+
+def _first_issued(wanted, found: Found) -> list:
+    since = record.issued_at(found.record, found.chain)
+    if wanted.issued_since and since < wanted.issued_since:
+        return [
+            "it was first issued on %s; wanted is since %s (issued_since)"
+            % (durations.format_time(since), durations.format_time(wanted.issued_since))
+        ]
+    return []
+
+
 def _provisioner(name: Optional[str], leaf) -> list:
     has, _key_id = certificates.provisioner(leaf)
     if name and has and has != name:
@@ -142,10 +195,15 @@ def _provisioner(name: Optional[str], leaf) -> list:
     return []
 
 
-def _time(wanted, chain, now: datetime) -> list:
-    begin, end = certificates.not_before(chain[0]), certificates.end_of_life(chain)
+def _not_yet_valid(wanted, chain, now: datetime) -> list:
+    begin = certificates.not_before(chain[0])
     if begin > now + CLOCK_GRACE and wanted.not_before is None:
         return ["it is not valid before %s; here it is %s" % (durations.format_time(begin), durations.format_time(now))]
+    return []
+
+
+def _due(wanted, chain, now: datetime) -> list:
+    end = certificates.end_of_life(chain)
     if isinstance(wanted.not_after, datetime) or _never_due(wanted):
         return []
     if end <= now:

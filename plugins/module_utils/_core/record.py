@@ -9,9 +9,11 @@ It holds no secret, and is believed only when nobody but root or the task's user
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
+from datetime import datetime
 
 from . import certificates, durations, keys
 from .errors import OptionError
@@ -34,11 +36,23 @@ def asked(wanted, provisioner) -> dict:
         "not_before": durations.format_limit(wanted.not_before) or None,
         "not_after": durations.format_limit(wanted.not_after) or None,
         "provisioner": provisioner,
+        "template_data": template_digest(wanted.template_data),
     }
 
 
+def template_digest(template_data):
+    """SHA-256 of a template's data as canonical JSON, hex; None for none. The data itself may be secret."""
+    if template_data is None:
+        return None
+    canonical = json.dumps(template_data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
 def make(wanted, provisioner, chain, roots, issued_at: str) -> bytes:
-    """The record of a certificate that was just issued, as JSON. issued_at: RFC 3339, by the CA's clock."""
+    """The record of a certificate that just came from the CA, as JSON.
+
+    issued_at: RFC 3339, by the CA's clock: when it was first issued, which renewals do not change.
+    """
     leaf = chain[0]
     content = {
         "version": VERSION,
@@ -52,7 +66,11 @@ def make(wanted, provisioner, chain, roots, issued_at: str) -> bytes:
         "issued_at": issued_at,
         "key_sha256": keys.fingerprint(leaf.public_key()),
         "roots": certificates.to_pem(roots).decode("ascii"),
-        "files": {"certificate_path": wanted.certificate_path, "key_path": wanted.key_path},
+        "files": dict(
+            wanted.outputs,
+            certificate_path=wanted.certificate_path,
+            key_path=None if wanted.csr_path else wanted.key_path,
+        ),
     }
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode("ascii")
 
@@ -106,6 +124,23 @@ def roots(content, fingerprints) -> list:
     except ValueError:
         return []
     return [root for root in kept if certificates.fingerprint(root) in fingerprints]
+
+
+def files(content) -> list:
+    """The paths that a record lists."""
+    listed = content.get("files") if content else None
+    found = listed.values() if isinstance(listed, dict) else []
+    return [path for path in found if isinstance(path, str) and os.path.isabs(path)]
+
+
+def issued_at(content, chain) -> datetime:
+    """When a certificate was first issued; without a record that fits, its begin is all there is to tell."""
+    if fits(content, chain):
+        try:
+            return durations.parse_time(content["issued_at"], "issued_at")
+        except OptionError:
+            pass
+    return certificates.not_before(chain[0])
 
 
 def asked_limit(content, option: str):

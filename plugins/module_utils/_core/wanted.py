@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Optional
 
-from . import durations, names
+from . import durations, names, outputs, revocation
 from .errors import OptionError
 
 #: The longest commonName that X.509 allows (RFC 5280, appendix A, ub-common-name).
@@ -18,18 +18,50 @@ LONGEST_COMMON_NAME = 64
 #: Flat options that are defaults of the entries of `certificates`.
 SHARED = (
     "key_type",
+    "key_policy",
     "not_before",
     "not_after",
+    "max_lifetime",
     "renew_before",
+    "issued_since",
+    "check_revocation",
+    "backup",
     "owner",
     "group",
     "mode",
     "key_owner",
     "key_group",
     "key_mode",
+    "seuser",
+    "serole",
+    "setype",
+    "selevel",
 )
 #: Options that belong to one certificate and mean nothing beside `certificates`.
-SINGLE = ("state", "certificate_path", "key_path", "csr_path", "sans", "common_name", "force")
+SINGLE = (
+    "state",
+    "certificate_path",
+    "key_path",
+    "csr_path",
+    "sans",
+    "common_name",
+    "chain_path",
+    "leaf_path",
+    "root_path",
+    "combined_path",
+    "pkcs12_path",
+    "pkcs12_password",
+    "pkcs12_password_file",
+    "pkcs12_friendly_name",
+    "pkcs12_encryption",
+    "template_data",
+    "revoke",
+    "reason",
+    "force",
+)
+#: Options that name a file which a task writes.
+WRITTEN = ("certificate_path", "key_path") + outputs.OPTIONS
+_SELINUX = ("seuser", "serole", "setype", "selevel")
 
 
 @dataclass
@@ -37,9 +69,13 @@ class Wanted:
     """One certificate as asked for.
 
     sans: names.SAN in normal form; common_name: "" only when the CSR leaves it out;
-    not_before, not_after: datetime, timedelta or None; renew_before: durations.Share or timedelta;
-    attributes: {"certificate" | "key": {"owner", "group", "mode"}}.
+    not_before, not_after: datetime, timedelta or None; max_lifetime: timedelta or None;
+    renew_before: durations.Share or timedelta; issued_since: datetime or None; template_data: dict or None;
+    key_policy: on_issue, keep or always; outputs: {option of outputs.OPTIONS: path}; pkcs12: outputs.Pkcs12 or None;
+    reason: name of an RFC 5280 reason; attributes: {"certificate" | "key": {"owner", "group", "mode", ...}}.
     """
+
+    state: str
 
     certificate_path: str
     key_path: Optional[str]
@@ -52,6 +88,16 @@ class Wanted:
     not_after: object
     renew_before: object
     force: bool
+    key_policy: str = "on_issue"
+    max_lifetime: Optional[timedelta] = None
+    issued_since: Optional[datetime] = None
+    template_data: Optional[dict] = None
+    check_revocation: bool = False
+    backup: bool = False
+    revoke: bool = False
+    reason: str = "unspecified"
+    outputs: dict = field(default_factory=dict)
+    pkcs12: Optional[outputs.Pkcs12] = None
     attributes: dict = field(default_factory=dict)
 
 
@@ -93,7 +139,7 @@ def refuse_shared_paths(many: list) -> None:
     """OptionError if two outputs of a task are one path."""
     seen = {}
     for index, entry in enumerate(many):
-        for option in ("certificate_path", "key_path"):
+        for option in WRITTEN:
             if not entry.get(option) or (option == "key_path" and entry.get("csr_path")):
                 continue
             path = os.path.normpath(entry[option])
@@ -109,33 +155,49 @@ def parse(entry: dict) -> Wanted:
     """The values of one entry; OptionError names the option that cannot mean anything."""
     if not entry.get("certificate_path"):
         raise OptionError("certificate_path is empty: say where the certificate goes.")
-    if not entry.get("key_path") and not entry.get("csr_path"):
+    present = (entry.get("state") or "present") == "present"
+    if present and not entry.get("key_path") and not entry.get("csr_path"):
         raise OptionError("key_path is required unless csr_path brings a request of its own.")
     common_name = (entry.get("common_name") or "").strip()
     wanted = Wanted(
+        state="present" if present else "absent",
         certificate_path=entry["certificate_path"],
         key_path=entry.get("key_path") or None,
         csr_path=entry.get("csr_path") or None,
-        sans=_sans(entry, common_name),
+        sans=_sans(entry, common_name) if present else [],
         common_name=common_name,
         common_name_given=bool(common_name),
-        key_type=entry["key_type"],
+        key_type=entry.get("key_type") or "ec-p256",
         not_before=_limit(entry, "not_before"),
         not_after=_limit(entry, "not_after"),
-        renew_before=durations.parse_threshold(entry["renew_before"], "renew_before"),
+        max_lifetime=_duration(entry, "max_lifetime"),
+        renew_before=durations.parse_threshold(entry.get("renew_before") or "33%", "renew_before"),
+        issued_since=_instant(entry, "issued_since"),
         force=bool(entry.get("force")),
-        attributes={
-            "certificate": {"owner": entry.get("owner"), "group": entry.get("group"), "mode": entry.get("mode")},
-            "key": {"owner": entry.get("key_owner"), "group": entry.get("key_group"), "mode": entry.get("key_mode")},
-        },
+        key_policy=entry.get("key_policy") or "on_issue",
+        template_data=entry.get("template_data"),
+        check_revocation=bool(entry.get("check_revocation")),
+        backup=bool(entry.get("backup")),
+        revoke=bool(entry.get("revoke")),
+        reason=revocation.parse_reason(entry.get("reason") or "unspecified"),
+        outputs={option: entry[option] for option in outputs.OPTIONS if entry.get(option)},
+        pkcs12=_pkcs12(entry) if present else None,
+        attributes={"certificate": _attributes(entry, ""), "key": _attributes(entry, "key_")},
     )
-    wanted.common_name = common_name or _default_common_name(wanted.sans)
-    _refuse_impossible_life(wanted)
+    if present:
+        wanted.common_name = common_name or _default_common_name(wanted.sans)
+        _refuse_impossible_life(wanted)
+        _refuse_outputs_without_key(wanted)
     return wanted
 
 
 def refuse_past(wanted: Wanted, now: datetime) -> None:
-    """OptionError if the times asked for cannot lie ahead of this instant."""
+    """OptionError if the times asked for cannot be met at this instant."""
+    if wanted.issued_since and wanted.issued_since > now + timedelta(minutes=1):
+        raise OptionError(
+            "issued_since: %s lies ahead: the certificate would be issued anew at every run until then."
+            % durations.format_time(wanted.issued_since)
+        )
     end = wanted.not_after
     if not isinstance(end, datetime):
         return
@@ -149,6 +211,61 @@ def refuse_past(wanted: Wanted, now: datetime) -> None:
         raise OptionError(
             "not_after: %s is past: no certificate can be asked for. Give a later time." % durations.format_time(end)
         )
+    if wanted.max_lifetime and end > now + wanted.max_lifetime + timedelta(minutes=1):
+        raise OptionError(
+            "not_after: %s is further off than max_lifetime, %s, allows."
+            % (durations.format_time(end), durations.format_duration(wanted.max_lifetime))
+        )
+
+
+def _attributes(entry: dict, prefix: str) -> dict:
+    """Owner, group and mode of one kind of file; the SELinux context is that of all."""
+    given = {name: entry.get(prefix + name) for name in ("owner", "group", "mode")}
+    return dict(given, **{name: entry.get(name) for name in _SELINUX})
+
+
+def _duration(entry: dict, option: str):
+    if entry.get(option) in (None, ""):
+        return None
+    span = durations.parse_duration(entry[option], option)
+    if not span:
+        raise OptionError("%s: %r is no life at all. Give a duration of more than zero." % (option, entry[option]))
+    return span
+
+
+def _instant(entry: dict, option: str):
+    if entry.get(option) in (None, ""):
+        return None
+    limit = durations.parse_limit(entry[option], option)
+    if isinstance(limit, timedelta):
+        raise OptionError(
+            "%s: %r is a duration. Give a time (RFC 3339), such as 2030-01-31T12:00:00Z." % (option, entry[option])
+        )
+    return limit
+
+
+def _pkcs12(entry: dict):
+    password, file = entry.get("pkcs12_password"), entry.get("pkcs12_password_file")
+    if not entry.get("pkcs12_path"):
+        return None
+    if password and file:
+        raise OptionError("pkcs12_password and pkcs12_password_file exclude each other: give one of them.")
+    if not password and not file:
+        raise OptionError(
+            "pkcs12_password (or pkcs12_password_file) is required with pkcs12_path: without one, the key would lie open."
+        )
+    return outputs.Pkcs12(
+        password=password or None,
+        password_file=file or None,
+        friendly_name=entry.get("pkcs12_friendly_name") or None,
+        encryption=entry.get("pkcs12_encryption") or "modern",
+    )
+
+
+def _refuse_outputs_without_key(wanted: Wanted) -> None:
+    keyed = [option for option in wanted.outputs if outputs.KINDS[option] == "key"]
+    if keyed and not wanted.key_path:
+        raise OptionError("%s needs key_path: it holds the private key." % " and ".join(keyed))
 
 
 def _sans(entry: dict, common_name: str) -> list:
@@ -193,9 +310,14 @@ def _refuse_impossible_life(wanted: Wanted) -> None:
             "not_after: %s is not later than not_before, %s."
             % (durations.format_time(wanted.not_after), durations.format_time(wanted.not_before))
         )
-    both_durations = isinstance(wanted.not_after, timedelta) and isinstance(wanted.renew_before, timedelta)
-    if both_durations and wanted.renew_before >= wanted.not_after:
+    lives = [life for life in (wanted.not_after, wanted.max_lifetime) if isinstance(life, timedelta)]
+    if lives and isinstance(wanted.renew_before, timedelta) and wanted.renew_before >= min(lives):
         raise OptionError(
             "renew_before: %s is the whole life of %s or more: the certificate would always be due."
-            % (durations.format_duration(wanted.renew_before), durations.format_duration(wanted.not_after))
+            % (durations.format_duration(wanted.renew_before), durations.format_duration(min(lives)))
+        )
+    if len(lives) == 2 and wanted.not_after > wanted.max_lifetime:
+        raise OptionError(
+            "max_lifetime: %s is below what not_after asks for, %s."
+            % (durations.format_duration(wanted.max_lifetime), durations.format_duration(wanted.not_after))
         )

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""A host that asks the CA itself climbs down this ladder: its client certificate, its proof, a token.
+
+What the CA answers is then accepted as if it had come by way of the controller.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from . import api, certificates, client, diagnosis, durations, exchange, fileset, https, keys, proof, spending
+from .errors import ApiError, CertificateError, OptionError, TransportError
+
+
+class Ladder:
+    """One certificate on its way.
+
+    wanted: wanted.Wanted; context: fileset.Context; connection: client.Connection; asked: outcome, csr (PEM or None),
+    digest, source, as the action plugin says; tokens: for the signing of this csr, each to be sent once.
+    """
+
+    def __init__(self, wanted, context, connection, asked: dict, tokens: list):
+        self._wanted = wanted
+        self._context = context
+        self._connection = connection
+        self._asked = asked
+        self._tokens = list(tokens)
+        self._authority = client.StepCA(connection, https.Transport)
+
+    def obtain(self) -> dict:
+        """Get it and install it: what exchange.accept returns, with outcome, reasons (why a rung gave way), ca_url."""
+        try:
+            self._context.roots = self._context.roots or self._authority.trust()
+            return self._descend()
+        except Exception:
+            self._discard()
+            raise
+
+    def _descend(self) -> dict:
+        outcome, reasons = self._asked["outcome"], []
+        if outcome in ("renewed", "rekeyed"):
+            try:
+                return self._install(outcome, *self._continue(outcome))
+            except (ApiError, CertificateError) as error:
+                reasons = ["it is issued anew instead of %s: %s" % (outcome, str(error).rstrip("."))]
+        if not self._tokens:
+            raise OptionError(
+                "A certificate is due (%s). Only issuing it anew can help, and no option says who vouches: give provisioner and "
+                "provisioner_password, or provisioner_key, or a token." % "; ".join(reasons or ["no token came"])
+            )
+        answer = spending.sign(
+            self._authority, self._wanted, self._asked["csr"], self._next_token, self._asked["source"]
+        )
+        return dict(self._install("issued", *answer), reasons=reasons)
+
+    def _install(self, outcome: str, chain_pem: str, date) -> dict:
+        issued_at = durations.format_time((date or durations.now()).replace(microsecond=0))
+        digest, renewal = self._asked["digest"], outcome != "issued"
+        done = exchange.accept(self._wanted, self._context, chain_pem, digest, issued_at, renewal)
+        if outcome == "renewed":
+            self._discard()
+        return dict(done, outcome=outcome, reasons=[], ca_url=self._authority.url)
+
+    def _discard(self) -> None:
+        if self._asked["csr"]:
+            exchange.discard(self._wanted, self._asked["csr"])
+
+    def _next_token(self, _spent):
+        return self._tokens.pop(0) if self._tokens else None
+
+    def _continue(self, outcome: str) -> tuple:
+        """(chain, date) by the client certificate or the proof; ApiError or CertificateError if neither will do."""
+        fileset.resolve(self._wanted)
+        former = fileset.read_chain(self._wanted.certificate_path)[0]
+        try:
+            answer = self._by_client_certificate(outcome)
+        except ApiError as error:
+            if outcome == "rekeyed":
+                raise ApiError(diagnosis.explain_renewal(error, "")) from None
+            answer = self._by_proof(former)
+        except TransportError as error:
+            # Where the CA does not accept a client certificate it breaks off; anything else means that it is not there.
+            if not error.broken_off:
+                raise
+            if outcome == "rekeyed":
+                raise ApiError("the CA did not accept the client certificate (%s)" % error) from None
+            answer = self._by_proof(former)
+        if outcome == "renewed":  # before a token that may be needed is out of reach
+            public = keys.fingerprint(former[0].public_key())
+            chain = spending.load(answer[0])
+            certificates.check_renewed(chain, former, self._wanted, public, self._context.roots, self._context.now)
+        return answer
+
+    def _by_client_certificate(self, outcome: str) -> tuple:
+        identity = (self._wanted.certificate_path, self._wanted.key_path)
+        # One round: whether anybody is there is for the rungs below to find out.
+        connection = client.Connection(**dict(vars(self._connection), roots=self._context.roots, retries=0))
+        authority = client.StepCA(connection, partial(https.Transport, identity=identity))
+        request = api.renew() if outcome == "renewed" else api.rekey(self._asked["csr"])
+        answer = authority.obtain(lambda _spent: request)
+        self._authority.url = authority.url
+        return answer
+
+    def _by_proof(self, former) -> tuple:
+        problem = certificates.renewal_problem(former[0], by_proof=True)
+        if problem:
+            raise CertificateError(problem)
+        key = fileset.read_key(self._wanted.key_path)[0]
+        audiences, now = list(self._context.audiences), self._context.now
+        return spending.renew(self._authority, lambda _spent: proof.renewal(former, key, audiences, now))

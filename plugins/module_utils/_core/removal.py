@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""Take a certificate off the host: what the task names, what the record lists, the record, all that waits beside them.
+
+Backups stay, and so does a request that the user brought. The record goes last, so that a run that was interrupted can
+be finished by the next.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import certificates, files, fileset, record
+
+
+def examine(wanted, context: fileset.Context) -> dict:
+    """What is there to be removed; where it need not be revoked before, it is removed at once.
+
+    Returns what exchange.examine returns; backup_files: what stays.
+    """
+    chain = fileset.read_chain(files.resolve(wanted.certificate_path, "certificate_path"))[0]
+    kept = record.read(files.resolve(wanted.certificate_path, "certificate_path"))
+    there = _there(wanted, kept)
+    roots = fileset.known_roots(wanted, context, chain, kept) if wanted.revoke and chain else None
+    ours = bool(roots) and not certificates.is_foreign(chain, roots)
+    answer = {
+        "outcome": "removed" if there else "none",
+        "reasons": ["%s is there; wanted is none" % path for path in there],
+        "warnings": [],
+        "certificate": certificates.facts(chain, wanted.renew_before, wanted.certificate_path) if chain else None,
+        "needs_roots": bool(wanted.revoke and chain and roots is None),
+        "revocable": ours,
+        "backup_files": [path for path in map(files.backup_path, _named(wanted, kept)) if os.path.exists(path)],
+    }
+    if wanted.revoke and chain and roots and not ours:
+        answer["warnings"] = ["%s is removed, but not revoked: this CA did not issue it." % wanted.certificate_path]
+    if not context.dry and not answer["needs_roots"] and not ours:
+        remove(wanted)
+    return answer
+
+
+def remove(wanted) -> None:
+    """Remove all of it. HostFileError names what cannot be."""
+    folder = os.path.dirname(wanted.certificate_path)
+    if not os.path.isdir(folder):
+        return
+    with files.locked(wanted.certificate_path):
+        for path in _there(wanted, record.read(files.resolve(wanted.certificate_path, "certificate_path"))):
+            files.forget(path)
+
+
+def _named(wanted, kept) -> list:
+    """The files of the set, the certificate last: those of the task, those of the record."""
+    key = [wanted.key_path] if wanted.key_path and not wanted.csr_path else []
+    named = list(wanted.outputs.values()) + key + record.files(kept) + [wanted.certificate_path]
+    return [path for path in dict.fromkeys(named) if path != wanted.csr_path]
+
+
+def _there(wanted, kept) -> list:
+    """All that exists of it, in the order of removal; a symbolic link after the file that it leads to."""
+    found = []
+    for path in _named(wanted, kept) + [record.path_of(files.resolve(wanted.certificate_path, "certificate_path"))]:
+        real = files.resolve(path, "certificate_path")
+        found += files.waiting(real) + [one for one in (real, path) if os.path.lexists(one)]
+    return list(dict.fromkeys(found))
