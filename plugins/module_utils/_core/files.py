@@ -65,6 +65,12 @@ def read(path: str):
     return content
 
 
+def is_private(path: str) -> bool:
+    """Whether nobody but its owner may read or change this file. HostFileError if that cannot be seen."""
+    with _explained("read", path):
+        return not os.stat(path).st_mode & 0o077
+
+
 def probe(path: str, dress) -> None:
     """HostFileError unless a file can be made beside this one, and dress(staged) can give it its attributes."""
     staged = stage(path, b"", "probe-%d" % os.getpid())

@@ -21,6 +21,7 @@ __all__ = [
     "ed25519",
     "hashes",
     "padding",
+    "pkcs12",
     "rsa",
     "serialization",
     "utils",
@@ -42,13 +43,14 @@ try:
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+    from cryptography.hazmat.primitives.serialization import pkcs12
     from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
     VERSION = cryptography.__version__
     FILE = cryptography.__file__
 except ImportError:
     PROBLEM = traceback.format_exc()
-    x509 = hashes = serialization = ec = ed25519 = padding = rsa = utils = None
+    x509 = hashes = serialization = pkcs12 = ec = ed25519 = padding = rsa = utils = None
     ExtendedKeyUsageOID = ExtensionOID = NameOID = InvalidSignature = UnsupportedAlgorithm = None
 
 
