@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from ..module_utils import _options
 from ..module_utils._core import wanted
-from ..module_utils._core.errors import OptionError
 from ..plugin_utils._action import StepCAAction, failure
 from ..plugin_utils._issue import Issue
 
@@ -17,10 +16,6 @@ class ActionModule(StepCAAction):
     OPTIONS = _options.CERTIFICATE
 
     def act(self) -> dict:
-        if self.settings.request_from() == "host":
-            raise OptionError(
-                "request_from: stepca_certificate cannot have the host ask the CA yet; set it to controller."
-            )
         wanted.refuse_mixture(self.given)
         entries = wanted.entries(self.options)
         wanted.refuse_shared_paths(entries)
@@ -30,7 +25,7 @@ class ActionModule(StepCAAction):
         result = _many(results) if many else results[0]
         if self._task.diff:
             result["diff"] = diffs if many else diffs[0]
-        result["invocation"] = {"module_args": self.given}
+        result["invocation"] = {"module_args": self.shown()}
         if result.get("failed"):
             raise failure(result["msg"], result)
         return result

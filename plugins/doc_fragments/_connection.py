@@ -62,7 +62,9 @@ options:
     description:
       - Who talks to the CA, the controller or the managed host.
       - Without it, the controller.
-      - M(privatepki.stepca.stepca_certificate) supports V(controller) only, in this version.
+      - With V(host), M(privatepki.stepca.stepca_certificate) hands the host a one-time token for each attempt that it may make, and
+        nothing else. Lifetime and template data lie outside the token, so there only the CA's own limits bind the host.
+      - M(privatepki.stepca.stepca_sign) and M(privatepki.stepca.stepca_revoke) accept and ignore it.
       - Variable C(stepca_request_from).
     type: str
     choices:
@@ -71,6 +73,10 @@ options:
   _exchange:
     description:
       - Internal. What the action plugin tells the module on the host. Do not set it.
+    type: dict
+  _tokens:
+    description:
+      - Internal. The one-time tokens for a host that asks the CA itself. Do not set it.
     type: dict
 notes:
   - Every option of connection and provisioner comes from the nearest of the task, C(module_defaults), the variable

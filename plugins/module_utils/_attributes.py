@@ -16,12 +16,13 @@ class Attributes:
     """The `finish` of _core/exchange.py: puts a kind's attributes on a file, or in check mode only looks.
 
     module: uses load_file_common_arguments and set_fs_attributes_if_different of an AnsibleModule;
-    wanted: {kind: {"owner", "group", "mode"}}.
+    wanted: {kind: {"owner", "group", "mode", SELinux parts}}; dry: only look, in check mode or not.
     """
 
-    def __init__(self, module, wanted: dict):
+    def __init__(self, module, wanted: dict, dry: bool):
         self._module = module
         self._wanted = dict(wanted, record={"mode": "0644"})
+        self._dry = dry
 
     def __call__(self, path: str, target: str, kind: str) -> list:
         """Sentences on what differed; path is the file, target what it is or will be called."""
@@ -46,9 +47,9 @@ class Attributes:
                 % (target, msg, ", %s" % details["details"] if details.get("details") else "")
             )
 
-        fail = self._module.fail_json
-        self._module.fail_json = refuse
+        fail, check_mode = self._module.fail_json, self._module.check_mode
+        self._module.fail_json, self._module.check_mode = refuse, self._dry
         try:
             yield
         finally:
-            self._module.fail_json = fail
+            self._module.fail_json, self._module.check_mode = fail, check_mode

@@ -15,8 +15,11 @@ __all__ = [
     "ENVIRONMENT",
     "EXCHANGE",
     "HEALTH",
+    "INFO",
     "PROVISIONER",
+    "REVOKE",
     "SECRET_ENVIRONMENT",
+    "SIGN",
     "for_controller",
     "refuse_bypass",
     "spec",
@@ -48,7 +51,7 @@ PROVISIONER = {
 }
 
 #: The channel between an action plugin and its module.
-EXCHANGE = {"_exchange": {"type": "dict"}}
+EXCHANGE = {"_exchange": {"type": "dict"}, "_tokens": {"type": "dict", "no_log": True}}
 
 HEALTH = {"wait": {"type": "str", "default": "0s"}}
 
@@ -63,31 +66,81 @@ BOOTSTRAP = {
     "mode": {"type": "raw", "default": "0644"},
 }
 
+REVOKE = {
+    "serial": {"type": "str"},
+    "certificate_path": {"type": "path"},
+    "kind": {"type": "str", "choices": ["x509"], "default": "x509"},
+    "reason": {"type": "str", "default": "unspecified"},
+}
+
+SIGN = {
+    "csr": {"type": "str", "required": True},
+    "sans": {"type": "list", "elements": "str"},
+    "common_name": {"type": "str"},
+    "not_before": {"type": "raw"},
+    "not_after": {"type": "raw"},
+    "template_data": {"type": "dict"},
+}
+
+INFO = {
+    "certificate_path": {"type": "path", "required": True},
+    "key_path": {"type": "path", "no_log": False},
+    "renew_before": {"type": "str", "default": "33%"},
+    "check_revocation": {"type": "bool", "default": False},
+}
+
 _SINGLE = {
-    "state": {"type": "str", "choices": ["present"]},
+    "state": {"type": "str", "choices": ["present", "absent"]},
     "certificate_path": {"type": "path"},
     "key_path": {"type": "path", "no_log": False},
     "csr_path": {"type": "path"},
     "sans": {"type": "list", "elements": "str"},
     "common_name": {"type": "str"},
+    "chain_path": {"type": "path"},
+    "leaf_path": {"type": "path"},
+    "root_path": {"type": "path"},
+    "combined_path": {"type": "path"},
+    "pkcs12_path": {"type": "path"},
+    "pkcs12_password": {"type": "str", "no_log": True},
+    "pkcs12_password_file": {"type": "path", "no_log": False},
+    "pkcs12_friendly_name": {"type": "str"},
+    "pkcs12_encryption": {"type": "str", "choices": ["modern", "compatible"]},
+    "template_data": {"type": "dict"},
+    "revoke": {"type": "bool"},
+    "reason": {"type": "str"},
     "force": {"type": "bool"},
 }
 _SHARED = {
     "key_type": {"type": "str", "choices": KEY_TYPES, "no_log": False},
+    "key_policy": {"type": "str", "choices": ["on_issue", "keep", "always"], "no_log": False},
     "not_before": {"type": "raw"},
     "not_after": {"type": "raw"},
+    "max_lifetime": {"type": "str"},
     "renew_before": {"type": "str"},
+    "issued_since": {"type": "raw"},
+    "check_revocation": {"type": "bool"},
+    "backup": {"type": "bool"},
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "mode": {"type": "raw"},
     "key_owner": {"type": "str", "no_log": False},
     "key_group": {"type": "str", "no_log": False},
     "key_mode": {"type": "raw", "no_log": False},
+    "seuser": {"type": "str"},
+    "serole": {"type": "str"},
+    "setype": {"type": "str"},
+    "selevel": {"type": "str"},
 }
 _DEFAULTS = {
     "state": "present",
     "force": False,
+    "revoke": False,
+    "reason": "unspecified",
+    "pkcs12_encryption": "modern",
     "key_type": "ec-p256",
+    "key_policy": "on_issue",
+    "check_revocation": False,
+    "backup": False,
     "renew_before": "33%",
     "mode": "0644",
     "key_mode": "0600",
@@ -107,8 +160,8 @@ CERTIFICATE["certificates"] = {
     },
 }
 CERTIFICATE["certificates"]["options"]["certificate_path"]["required"] = True
-CERTIFICATE["certificates"]["options"]["state"]["default"] = "present"
-CERTIFICATE["certificates"]["options"]["force"]["default"] = False
+for name in ("state", "force", "revoke", "reason", "pkcs12_encryption"):
+    CERTIFICATE["certificates"]["options"][name]["default"] = _DEFAULTS[name]
 
 #: Environment variables of the controller, first found wins.
 ENVIRONMENT = {

@@ -154,11 +154,13 @@ def work(module, connection):
     )
     authority = client.StepCA(connection, https.Transport)
     ask = authority.trust if options["_exchange"]["ask_from_host"] else None
-    plan = trust.examine(wanted, connection.roots, Attributes(module, attributes), module.check_mode, ask)
+    plan = trust.examine(
+        wanted, connection.roots, Attributes(module, attributes, module.check_mode), module.check_mode, ask
+    )
     if plan.needs_roots:
         module.exit_json(changed=False, needs_roots=True)
     if not module.check_mode:
-        trust.apply(wanted, plan, Attributes(module, attributes))
+        trust.apply(wanted, plan, Attributes(module, attributes, module.check_mode))
         if plan.refresh:
             refresh(module, plan.refresh)
     module.exit_json(

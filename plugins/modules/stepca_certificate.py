@@ -17,7 +17,9 @@ description:
     signed, checks what comes back, and hands the host the certificate. The key never leaves the host, the provisioner's key never
     leaves the controller, and the host needs no route to the CA.
   - Key and certificate are replaced as one. A run that was interrupted is finished by the next.
-  - Nothing is due in a steady run, and then there is one round trip to the host and no request to the CA.
+  - Nothing is due in a steady run, and then there is one round trip to the host and no request to the CA (but for
+    O(check_revocation)).
+  - What is merely due is renewed with the host's own proof, and no provisioner is needed for that.
   - Names come from the play, never from the host.
 extends_documentation_fragment:
   - privatepki.stepca._attributes
@@ -32,12 +34,15 @@ options:
   state:
     description:
       - V(present) makes sure that the certificate is there and fits.
+      - V(absent) removes the certificate, the files that the task and the record name, the record, and whatever an interrupted run left. It
+        needs O(certificate_path) only. Backups stay, and so does a request that you brought (O(csr_path)).
     type: str
-    choices: [present]
+    choices: [present, absent]
     default: present
   certificate_path:
     description:
       - Where the certificate goes, the leaf followed by the intermediates, PEM. An absolute path. Its folder must exist.
+      - A symbolic link is followed to its target.
       - A record of what was asked and given lies beside it, C(.<name>.stepca.json). It holds no secret, and losing it costs one
         re-issue at most.
       - This or O(certificates) is required.
@@ -49,7 +54,8 @@ options:
   csr_path:
     description:
       - A request on the host that is to be signed as it is. Its names must be exactly those of the task.
-      - O(key_type) is not looked at then, and O(key_path), if given, is read and never written.
+      - O(key_type) and O(key_policy) are not looked at then, and O(key_path), if given, is read and never written.
+      - When the certificate is due, the same request is signed again.
     type: path
   sans:
     description:
@@ -64,12 +70,63 @@ options:
       - The commonName of the subject, up to 64 characters. Compared only when it is given.
       - Without it, the first of O(sans) that is short enough.
     type: str
+  chain_path:
+    description:
+      - Where the intermediates go, alone, PEM.
+    type: path
+  leaf_path:
+    description:
+      - Where the leaf goes, alone, PEM.
+    type: path
+  root_path:
+    description:
+      - Where the trusted roots go, beside the pair, as etcd, Consul and PostgreSQL like to have them.
+    type: path
+  combined_path:
+    description:
+      - Where key, leaf and intermediates go in one PEM file, as HAProxy likes to have them. It has the key's owner and mode.
+    type: path
+  pkcs12_path:
+    description:
+      - Where key and certificates go as PKCS#12. It has the key's owner and mode, and needs a password.
+    type: path
+  pkcs12_password:
+    description:
+      - The password of that file. Another one makes the file anew, and leaves the certificate as it is.
+    type: str
+  pkcs12_password_file:
+    description:
+      - The password in a file on the host, with mode V(0600). White space at its end is cut.
+    type: path
+  pkcs12_friendly_name:
+    description:
+      - The name of the entry in that file. Without it, the commonName.
+    type: str
+  pkcs12_encryption:
+    description:
+      - V(modern) is AES-256; V(compatible) is what Java before 8u301 and older versions of Windows can read.
+    type: str
+    choices: [modern, compatible]
+    default: modern
+  template_data:
+    description:
+      - Data for the template of the provisioner. The certificate is issued anew when it changes.
+      - It is not part of what a token is bound to.
+    type: dict
   key_type:
     description:
       - The type of the private key.
     type: str
     choices: [ec-p256, ec-p384, ec-p521, rsa-2048, rsa-3072, rsa-4096, ed25519]
     default: ec-p256
+  key_policy:
+    description:
+      - When a new key is made. With V(on_issue), when a certificate is issued anew; a renewal keeps the key.
+      - With V(keep), never, as long as there is a key.
+      - With V(always), at renewals too. Where the host asks the CA itself (O(request_from=host)) it is a rekey; else it is issued anew.
+    type: str
+    choices: [on_issue, keep, always]
+    default: on_issue
   not_before:
     description:
       - Start of validity, as a time (RFC 3339) or as a duration from now. Without it, the CA's own.
@@ -80,43 +137,100 @@ options:
       - A certificate with a time as its end is never due by time, and the task fails once the time is past.
       - A CA as shipped allows 24 hours at most.
     type: raw
+  max_lifetime:
+    description:
+      - The longest life that is asked for and accepted, whatever the CA gives by itself. A certificate that lives longer is issued anew.
+    type: str
   renew_before:
     description:
       - The certificate is due when this much of its life is left, as a share of it (V(33%)) or as a duration (V(8h)).
-      - In this version a certificate that is due is issued anew, with a new key.
+      - What is merely due is renewed, which needs no provisioner: the host proves that it holds the key. What cannot be renewed is
+        issued anew, and the reason is told.
       - V(0%) means that it is never due by time.
     type: str
     default: 33%
+  issued_since:
+    description:
+      - A time (RFC 3339). A certificate that was first issued before it is issued anew, never renewed, as after a leak.
+      - Renewals do not count. Where the record is lost, the begin of the certificate does.
+    type: raw
+  check_revocation:
+    description:
+      - Look the certificate up in the CA's list of revoked certificates at every run, which is a request to the CA.
+      - One that is revoked is issued anew with a new key. A list that is absent, out of date or signed by a stranger is an error.
+    type: bool
+    default: false
+  revoke:
+    description:
+      - With O(state=absent), revoke the certificate before it is removed. With O(state=present), revoke the one that was replaced, once its
+        successor is installed. Should that fail, the task fails and the successor stays.
+      - The host shows that it holds the key of what is revoked.
+    type: bool
+    default: false
+  reason:
+    description:
+      - Why it is revoked, a name or number of RFC 5280.
+    type: str
+    default: unspecified
   force:
     description:
       - Issue anew, now.
     type: bool
     default: false
+  backup:
+    description:
+      - Keep the former files as C(.<name>.stepca.backup) beside them, the last ones only.
+      - A key or certificate that this CA did not issue is kept whatever this says.
+    type: bool
+    default: false
   owner:
-    description: Owner of the certificate. Enforced when given.
+    description:
+      - Owner of the certificate. Enforced when given.
     type: str
   group:
-    description: Group of the certificate. Enforced when given.
+    description:
+      - Group of the certificate. Enforced when given.
     type: str
   mode:
-    description: Mode of the certificate, as in M(ansible.builtin.file).
+    description:
+      - Mode of the certificate, as in M(ansible.builtin.file).
     type: raw
     default: '0644'
   key_owner:
-    description: Owner of the private key. Enforced when given.
+    description:
+      - Owner of the private key. Enforced when given.
     type: str
   key_group:
-    description: Group of the private key. Enforced when given.
+    description:
+      - Group of the private key. Enforced when given.
     type: str
   key_mode:
-    description: Mode of the private key, as in M(ansible.builtin.file).
+    description:
+      - Mode of the private key, as in M(ansible.builtin.file). Every file that holds the key has it.
     type: raw
     default: '0600'
+  seuser:
+    description:
+      - SELinux user of all files of the task, as in M(ansible.builtin.file).
+    type: str
+  serole:
+    description:
+      - SELinux role of all files of the task.
+    type: str
+  setype:
+    description:
+      - SELinux type of all files of the task.
+    type: str
+  selevel:
+    description:
+      - SELinux level of all files of the task.
+    type: str
   certificates:
     description:
       - Many certificates of one host, examined in one round trip and installed in one more.
-      - Beside it, O(key_type), O(not_before), O(not_after), O(renew_before) and the owners, groups and modes are defaults of the
-        entries. Other options of a single certificate are an error there.
+      - Beside it, O(key_type), O(key_policy), O(not_before), O(not_after), O(max_lifetime), O(renew_before), O(issued_since),
+        O(check_revocation), O(backup), the owners, groups and modes and the SELinux options are defaults of the entries. Other
+        options of a single certificate are an error there.
       - An entry with a bad value fails alone. The others are done, and the task fails at its end naming those that were not.
     type: list
     elements: dict
@@ -124,7 +238,7 @@ options:
       state:
         description: As O(state).
         type: str
-        choices: [present]
+        choices: [present, absent]
         default: present
       certificate_path:
         description: As O(certificate_path).
@@ -143,23 +257,79 @@ options:
       common_name:
         description: As O(common_name).
         type: str
-      force:
-        description: As O(force).
-        type: bool
-        default: false
+      chain_path:
+        description: As O(chain_path).
+        type: path
+      leaf_path:
+        description: As O(leaf_path).
+        type: path
+      root_path:
+        description: As O(root_path).
+        type: path
+      combined_path:
+        description: As O(combined_path).
+        type: path
+      pkcs12_path:
+        description: As O(pkcs12_path).
+        type: path
+      pkcs12_password:
+        description: As O(pkcs12_password).
+        type: str
+      pkcs12_password_file:
+        description: As O(pkcs12_password_file).
+        type: path
+      pkcs12_friendly_name:
+        description: As O(pkcs12_friendly_name).
+        type: str
+      pkcs12_encryption:
+        description: As O(pkcs12_encryption).
+        type: str
+        choices: [modern, compatible]
+        default: modern
+      template_data:
+        description: As O(template_data).
+        type: dict
       key_type:
         description: As O(key_type).
         type: str
         choices: [ec-p256, ec-p384, ec-p521, rsa-2048, rsa-3072, rsa-4096, ed25519]
+      key_policy:
+        description: As O(key_policy).
+        type: str
+        choices: [on_issue, keep, always]
       not_before:
         description: As O(not_before).
         type: raw
       not_after:
         description: As O(not_after).
         type: raw
+      max_lifetime:
+        description: As O(max_lifetime).
+        type: str
       renew_before:
         description: As O(renew_before).
         type: str
+      issued_since:
+        description: As O(issued_since).
+        type: raw
+      check_revocation:
+        description: As O(check_revocation).
+        type: bool
+      revoke:
+        description: As O(revoke).
+        type: bool
+        default: false
+      reason:
+        description: As O(reason).
+        type: str
+        default: unspecified
+      force:
+        description: As O(force).
+        type: bool
+        default: false
+      backup:
+        description: As O(backup).
+        type: bool
       owner:
         description: As O(owner).
         type: str
@@ -178,10 +348,25 @@ options:
       key_mode:
         description: As O(key_mode).
         type: raw
+      seuser:
+        description: As O(seuser).
+        type: str
+      serole:
+        description: As O(serole).
+        type: str
+      setype:
+        description: As O(setype).
+        type: str
+      selevel:
+        description: As O(selevel).
+        type: str
 notes:
   - With C(pipelining) one round trip to the host is one ssh operation.
   - The CA signs no more than the provisioner's claims allow, and says how much that is.
 seealso:
+  - module: privatepki.stepca.stepca_certificate_info
+  - module: privatepki.stepca.stepca_sign
+  - module: privatepki.stepca.stepca_revoke
   - module: privatepki.stepca.stepca_bootstrap
   - module: privatepki.stepca.stepca_health
   - plugin: privatepki.stepca.stepca_token
@@ -227,6 +412,31 @@ EXAMPLES = r"""
         sans: ["spiffe://example.com/a"]
         common_name: a
 
+- name: A Java keystore and a file for HAProxy, kept in step with the pair
+  privatepki.stepca.stepca_certificate:
+    certificate_path: /etc/ssl/private/app.crt
+    key_path: /etc/ssl/private/app.key
+    sans: [app.example.com]
+    combined_path: /etc/haproxy/app.pem
+    pkcs12_path: /etc/app/keystore.p12
+    pkcs12_password: "{{ vault_keystore_password }}"
+
+- name: After a leak, issue anew whatever was issued before noon, and revoke what it replaces
+  privatepki.stepca.stepca_certificate:
+    certificate_path: /etc/nginx/tls/site.crt
+    key_path: /etc/nginx/tls/site.key
+    sans: ["{{ inventory_hostname }}"]
+    issued_since: "2030-06-01T12:00:00Z"
+    revoke: true
+    reason: keyCompromise
+
+- name: Take a certificate off a host, and revoke it
+  privatepki.stepca.stepca_certificate:
+    certificate_path: /etc/ssl/private/old.crt
+    state: absent
+    revoke: true
+    reason: cessationOfOperation
+
 - name: A token from elsewhere instead of a provisioner
   privatepki.stepca.stepca_certificate:
     certificate_path: /etc/ssl/private/b.crt
@@ -238,7 +448,8 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - What was done. V(issued) by the CA; V(files) put right without it (owner, mode, an interrupted run); V(none).
+    - What was done, the first that applies. V(removed); V(issued) anew; V(rekeyed), renewed with a new key; V(renewed); V(files) put
+      right without the CA (files made of the pair, owner, mode, an interrupted run); V(none).
   returned: always, unless O(certificates) is used
   type: str
   sample: issued
@@ -249,7 +460,7 @@ reasons:
   elements: str
   sample: ["the names are dns:a.example.com; wanted are dns:a.example.com, dns:b.example.com"]
 certificate:
-  description: Facts of the certificate, in check mode of the one that was found. Null if there is none.
+  description: Facts of the certificate, in check mode of the one that was found, of a removed one those it had. Null if there is none.
   returned: always, unless O(certificates) is used
   type: dict
   contains:
@@ -302,6 +513,17 @@ certificate:
       description: Where it lies.
       type: str
       sample: /etc/nginx/tls/site.crt
+revoked:
+  description: Whether the certificate that was removed or replaced is revoked now.
+  returned: always, unless O(certificates) is used
+  type: bool
+  sample: false
+backup_files:
+  description: Where former files are kept.
+  returned: always, unless O(certificates) is used
+  type: list
+  elements: str
+  sample: [/etc/nginx/tls/.site.crt.stepca.backup]
 ca_url:
   description: The URL of the CA that signed. Null if none was asked to.
   returned: always, unless O(certificates) is used
@@ -321,42 +543,72 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._attributes import Attributes
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates, durations, exchange, wanted
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
+    certificates,
+    client,
+    durations,
+    exchange,
+    fileset,
+    ladder,
+    removal,
+    wanted,
+)
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 
 
-def answer_for(module, told, entry, item):
+def context_for(module, told, asked, item):
+    """What the controller says of one entry."""
+    by_host, dry = told["by_host"] is not None, module.check_mode or bool(item.get("look"))
+    revoked = item.get("revoked") or ""
+    return fileset.Context(
+        now=durations.parse_time(told["now"], "now"),
+        roots=certificates.load(told["roots"].encode("ascii")) if told["roots"] else None,
+        fingerprints=told["fingerprints"],
+        provisioner=told["provisioner"],
+        finish=Attributes(module, asked.attributes, dry),
+        dry=dry,
+        revoked=lambda _serial: revoked,
+        refused=item.get("refused") or "",
+        audiences=told["audiences"],
+        attempts=told["attempts"],
+        by_host=by_host,
+        can_issue=told["can_issue"],
+    )
+
+
+def answer_for(module, told, entry, item, tokens):
     """One entry's answer; what fails for it fails for it alone."""
     try:
         asked = wanted.parse(entry)
-        context = exchange.Context(
-            now=durations.parse_time(told["now"], "now"),
-            roots=certificates.load(told["roots"].encode("ascii")) if told["roots"] else None,
-            fingerprints=told["fingerprints"],
-            provisioner=told["provisioner"],
-            finish=Attributes(module, asked.attributes),
-            dry=module.check_mode,
-        )
+        context = context_for(module, told, asked, item)
+        connection = client.restore(told["by_host"]) if told["by_host"] else None
         if told["step"] == "examine":
-            return exchange.examine(asked, context)
+            return ladder.examine(asked, context, connection) if connection else exchange.examine(asked, context)
+        if "outcome" in item:
+            return ladder.Ladder(asked, context, connection, item, tokens).run()
         if "chain" in item:
-            return exchange.accept(asked, context, item["chain"], item["digest"], item["issued_at"])
-        exchange.discard(asked, item["discard"])
+            return exchange.accept(asked, context, item["chain"], item["digest"], item["issued_at"], item["renewal"])
+        if "remove" in item:
+            removal.remove(asked)
+        elif item["discard"]:
+            exchange.discard(asked, item["discard"])
         return {}
     except StepCAError as error:
         return {"failed": True, "msg": str(error)}
 
 
 def main():
-    """Examine or accept, as the action plugin says."""
+    """Examine, accept or obtain, as the action plugin says."""
     module = AnsibleModule(argument_spec=_options.spec(_options.CERTIFICATE), supports_check_mode=True)
     _options.refuse_bypass(module)
     _cryptography.ensure(module)
-    told = module.params["_exchange"]
+    told, tokens = module.params["_exchange"], module.params["_tokens"] or {}
     entries = wanted.entries(module.params)
-    items = told["items"] or [None] * len(entries)
-    answers = [answer_for(module, told, entry, item) for entry, item in zip(entries, items)]
-    module.exit_json(changed=any(one.get("outcome") == "files" for one in answers), answers=answers)
+    answers = [
+        answer_for(module, told, entry, item, tokens.get(str(index), {}))
+        for index, (entry, item) in enumerate(zip(entries, told["items"]))
+    ]
+    module.exit_json(changed=any(one.get("outcome") in ("files", "removed") for one in answers), answers=answers)
 
 
 if __name__ == "__main__":

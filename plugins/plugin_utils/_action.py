@@ -59,14 +59,19 @@ class StepCAAction(ActionBase):
         """Add warnings to the result."""
         self._warnings += sentences
 
-    def execute(self, arguments: dict, exchange: dict) -> dict:
+    def shown(self) -> dict:
+        """The module's own options as given, fit to be shown."""
+        return _masked(self.given, self.OPTIONS)
+
+    def execute(self, arguments: dict, exchange: dict, tokens=None) -> dict:
         """Run the module of the same name on the host; a failure there is the task's failure.
 
-        arguments: options of this module only; exchange: what the controller adds, nothing secret.
+        arguments: options of this module only; exchange: what the controller adds, nothing secret; tokens: for a host
+        that asks the CA itself.
         """
         result = self._execute_module(
             module_name=self._task.resolved_action or self._task.action,
-            module_args=dict(arguments, _exchange=exchange),
+            module_args=dict(arguments, _exchange=exchange, **({"_tokens": tokens} if tokens else {})),
             task_vars=self._task_vars,
         )
         self.warn(_answers.texts(result.pop("warnings", None)))
@@ -167,6 +172,19 @@ def failure(message: str, result=None) -> AnsibleActionFail:
     error = AnsibleActionFail(message, result=result)
     error.result.pop("exception", None)
     return error
+
+
+def _masked(given, options: dict):
+    """A task's options without the values of those that are secret."""
+    shown = {}
+    for name, value in given.items():
+        option = options.get(name, {})
+        if option.get("no_log"):
+            value = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+        elif "options" in option and isinstance(value, list):
+            value = [_masked(one, option["options"]) if isinstance(one, Mapping) else one for one in value]
+        shown[name] = value
+    return shown
 
 
 def roots_pem(roots):

@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import re
+
 from ..module_utils._core.errors import CsrError
 
-_OUTCOMES = ("none", "files", "issued")
+_OUTCOMES = ("none", "files", "renewed", "rekeyed", "issued", "removed")
+#: A proof holds a whole chain.
+_LONGEST_PROOF = 64 * 1024
+_PROOF = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _FACTS = (
     "serial",
     "common_name",
@@ -35,21 +40,35 @@ def read(result: dict, count: int) -> list:
 
 
 def _answer(one: dict) -> dict:
-    if one.get("failed"):
-        return {"failed": True, "msg": _text(one.get("msg")) or "The host gives no reason."}
     outcome = one.get("outcome")
+    failed = {"failed": True, "msg": _text(one.get("msg")) or "The host gives no reason."} if one.get("failed") else {}
     return {
+        **failed,
         "outcome": outcome if outcome in _OUTCOMES else "none",
         "reasons": _texts(one.get("reasons")),
         "warnings": _texts(one.get("warnings")),
-        "certificate": _facts(one.get("certificate")),
+        "certificate": facts(one.get("certificate")),
         "needs_roots": one.get("needs_roots") is True,
+        "revocable": one.get("revocable") is True,
+        "former": _text(one.get("former"), _LONGEST_PROOF) or "",
+        "holding": "".join(_proofs([one.get("holding")])),
+        "revoked": one.get("revoked") is True,
+        "backup_files": _texts(one.get("backup_files")),
+        "ca_url": _text(one.get("ca_url")),
+        "proofs": _proofs(one.get("proofs")),
         "csr": one.get("csr"),  # csr.load measures it
         "digest": _text(one.get("digest")),
     }
 
 
-def _facts(given):
+def _proofs(given) -> list:
+    """The proofs that may be sent on as they are: three parts of base64url, none too long."""
+    listed = given[:_MOST] if isinstance(given, list) else []
+    return [one for one in listed if isinstance(one, str) and len(one) <= _LONGEST_PROOF and _PROOF.fullmatch(one)]
+
+
+def facts(given):
+    """The facts of a certificate, no more and none too long."""
     if not isinstance(given, dict):
         return None
     return {name: _texts(given.get(name)) if name == "sans" else _text(given.get(name)) for name in _FACTS}
@@ -70,5 +89,5 @@ def _texts(given) -> list:
     return [_text(one) for one in given[:_MOST] if isinstance(one, str)] if isinstance(given, list) else []
 
 
-def _text(given):
-    return given[:_LONGEST] if isinstance(given, str) else None
+def _text(given, longest: int = _LONGEST):
+    return given[:longest] if isinstance(given, str) else None

@@ -3,65 +3,25 @@
 # PRIVATE to the collection: may change at any time.
 """One task's certificates, from examination to installation: what the action plugin stepca_certificate does.
 
-    examine (host) -> judge the request, mint, sign, check (here) -> accept (host)
+    examine (host) -> judge what it asks for; renew, or mint and sign; check (here) -> accept (host)
 
 Nothing is due in a steady run: one module execution, no request to the CA. An entry that fails leaves the others be.
 """
 
 from __future__ import annotations
 
-from ..module_utils._core import api, certificates, client, csr, diagnosis, durations, keys, names, wanted
-from ..module_utils._core.errors import ApiError, CertificateError, OptionError, StepCAError
+from ..module_utils._core import client, csr, durations, wanted
+from ..module_utils._core.errors import (
+    ApiError,
+    CertificateError,
+    OptionError,
+    StepCAError,
+    TransportError,
+)
 from . import _answers, _names, _provisioner
 from ._action import roots_pem
-
-#: Older ones ignore the claim that binds a token to one request.
-_BINDING_SINCE = (0, 27, 3)
-
-
-class _Entry:
-    """One certificate on its way: its options, what they mean, the host's answer, what was signed, its result."""
-
-    def __init__(self, options: dict):
-        self.options = options
-        self.wanted = None
-        self.answer = {}
-        self.chain_pem = None
-        self.issued_at = None
-        self.error = None
-        self.installed = None
-
-    @property
-    def is_due(self) -> bool:
-        """Whether the CA is needed."""
-        return self.error is None and self.answer["outcome"] == "issued"
-
-    def result(self, url, dry: bool) -> dict:
-        """What the task returns about it."""
-        found = self.answer.get("certificate")
-        outcome = self.answer.get("outcome", "none")
-        result = {
-            "certificate_path": self.options["certificate_path"],
-            "changed": outcome != "none" and self.error is None,
-            "outcome": outcome if self.error is None else "none",
-            "reasons": self.answer.get("reasons", []),
-            "certificate": self.installed or found,
-            "ca_url": url if self.installed else None,
-            "diff": self._diff(found, dry),
-        }
-        if self.error is not None:
-            result.update(failed=True, msg=self.error)
-        return result
-
-    def _diff(self, found, dry: bool) -> dict:
-        """The facts before and after; in check mode what is not known yet is said in words."""
-        after = self.installed or found
-        if dry and self.error is None and self.answer["outcome"] == "issued":
-            after = {"to be issued": self.answer["reasons"], "names": [str(san) for san in self.wanted.sans]}
-        if self.error is None and self.answer["outcome"] == "files":
-            after = dict(after or {}, **{"put right": self.answer["reasons"]})
-        header = self.options["certificate_path"]
-        return {"before": found or {}, "after": after or {}, "before_header": header, "after_header": header}
+from ._entry import Entry
+from ._signing import NO_CREDENTIALS, Signing
 
 
 class Issue:
@@ -72,43 +32,42 @@ class Issue:
 
     def __init__(self, action, entries: list):
         self._action = action
-        self._settings = action.settings
         self._dry = bool(action._task.check_mode)
         self._now = durations.now()
-        self._connection = self._settings.connection()
-        self._token = self._settings.find("token")
-        name = None if self._token else self._settings.find("provisioner")
-        self._provisioner_name = str(name.value) if name else None
-        self._provisioner_source = "from %s" % name.where if name else ""
-        self._roots = self._connection.roots or None
-        self._authority = None
-        self._provisioner = None
-        self._entries = [_Entry(entry) for entry in entries]
+        self._signing = Signing(action)
+        self._by_host = action.settings.request_from() == "host"
+        self._lost = None
+        self._entries = [Entry(entry) for entry in entries]
 
     def run(self) -> list:
         """Results of all entries."""
         for entry in self._entries:
             self._guarded(entry, self._understand)
-        understood = [entry for entry in self._entries if entry.error is None]
+        understood = self._alive(self._entries)
         self._examine(understood)
-        undecided = [entry for entry in understood if entry.answer.get("needs_roots")]
-        if undecided:
-            self._learn_roots()
-            self._examine(undecided)
-        due = [entry for entry in understood if entry.is_due]
+        self._look_up_revoked(self._alive(understood))
+        due = [entry for entry in self._alive(understood) if entry.is_due]
         if due and not self._dry:
-            self._issue(due)
-        url = self._authority.url if self._authority else None
-        return [entry.result(url, self._dry) for entry in self._entries]
+            (self._hand_over if self._by_host else self._relay)(due)
+        return [entry.result(self._signing.url, self._dry) for entry in self._entries]
 
     @staticmethod
-    def _guarded(entry: _Entry, step) -> None:
+    def _alive(entries: list) -> list:
+        return [entry for entry in entries if entry.error is None]
+
+    def _guarded(self, entry: Entry, step) -> None:
         try:
+            if self._lost:
+                raise self._lost
             step(entry)
+        except TransportError as error:
+            # A CA that gave no answer to all attempts for one entry is not asked again for each of the others.
+            self._lost = error
+            entry.error = str(error)
         except StepCAError as error:
             entry.error = str(error)
 
-    def _understand(self, entry: _Entry) -> None:
+    def _understand(self, entry: Entry) -> None:
         """What the options alone show, before the host is touched."""
         options = entry.options
         options["sans"] = [_names.to_ascii(str(text)) for text in options.get("sans") or []]
@@ -117,33 +76,26 @@ class Issue:
         entry.wanted = wanted.parse(options)
         wanted.refuse_past(entry.wanted, self._now)
         options["sans"] = [str(san) for san in entry.wanted.sans]
-        for limit in ("not_before", "not_after"):  # YAML may have made a datetime of it
+        for limit in ("not_before", "not_after", "issued_since"):  # YAML may have made a datetime of it
             options[limit] = durations.format_limit(getattr(entry.wanted, limit)) or None
-        self._refuse_foreign_token(entry.wanted)
+        if entry.wanted.state == "present":
+            self._signing.refuse_foreign_token(entry.wanted)
 
-    def _refuse_foreign_token(self, asked) -> None:
-        """The CA would refuse a token made for other names only after it was spent."""
-        if not self._token:
-            return
-        _header, claims = diagnosis.claims(str(self._token.value))
-        if not claims:
-            raise OptionError(
-                "token (from %s) is no token of step-ca's: a JWT has three parts with dots between them."
-                % self._token.where
-            )
-        if not isinstance(claims.get("sans"), list):
-            return
-        has = {names.from_certificate(names.stepca_reads(str(text)), str(text)) for text in claims["sans"]}
-        if has != set(asked.sans):
-            raise OptionError(
-                "token (from %s) is for %s; the task asks for %s. A token serves only the names that it was made for."
-                % (self._token.where, ", ".join(sorted(map(str, has))), ", ".join(map(str, asked.sans)))
-            )
+    # -- the host's first half
 
     def _examine(self, entries: list) -> None:
+        """Have the host look; once more for those that cannot be decided without the roots."""
+        self._ask_host(entries)
+        undecided = [entry for entry in self._alive(entries) if entry.answer.get("needs_roots")]
+        if undecided:
+            self._signing.learn_roots()
+            self._ask_host(undecided)
+
+    def _ask_host(self, entries: list) -> None:
         if not entries:
             return
-        for entry, answer in zip(entries, self._call("examine", entries), strict=True):
+        items = [entry.question(look=entry.wanted.check_revocation and not self._by_host) for entry in entries]
+        for entry, answer in zip(entries, self._call("examine", entries, items), strict=True):
             entry.answer = answer
             if answer.get("failed"):
                 entry.answer = {}
@@ -151,142 +103,128 @@ class Issue:
             else:
                 self._action.warn(answer["warnings"])
 
-    def _call(self, step: str, entries: list, items=None) -> list:
+    def _look_up_revoked(self, entries: list) -> None:
+        """check_revocation from here: look first, then have the host examine again what is due or revoked."""
+        asking = [entry for entry in entries if entry.wanted.check_revocation and not self._by_host]
+        for entry in asking:
+            self._guarded(entry, self._look_up)
+        again = [entry for entry in self._alive(asking) if entry.revoked or entry.answer["outcome"] != "none"]
+        self._examine(again if not self._dry else [entry for entry in again if entry.revoked])
+
+    def _look_up(self, entry: Entry) -> None:
+        revoked = self._signing.revoked()
+        found = entry.answer.get("certificate")
+        entry.revoked = revoked.sentence(int(found["serial"])) if found else ""
+        entry.looked_up = True
+
+    def _call(self, step: str, entries: list, items: list, tokens=None) -> list:
         """Run the module once for these entries; its answers."""
+        connection = self._signing.connection
         exchange = {
             "step": step,
             "now": durations.format_time(self._now),
-            "fingerprints": self._connection.fingerprints,
-            "roots": roots_pem(self._roots),
-            "provisioner": self._provisioner_name,
+            "fingerprints": connection.fingerprints,
+            "roots": roots_pem(self._signing.roots),
+            "provisioner": self._signing.provisioner_name,
+            "audiences": _provisioner.audiences(connection, "renew"),
+            "attempts": (connection.retries + 1) * max(1, len(connection.urls)),
+            "can_issue": self._signing.can_issue,
+            "by_host": client.describe(connection) if self._by_host else None,
             "items": items,
         }
-        result = self._action.execute({"certificates": [entry.options for entry in entries]}, exchange)
+        result = self._action.execute({"certificates": [entry.options for entry in entries]}, exchange, tokens)
         return _answers.read(result, len(entries))
 
-    def _ca(self) -> client.StepCA:
-        if self._authority is None:
-            self._authority = self._action.authority(self._connection)
-        return self._authority
+    # -- by way of the controller
 
-    def _learn_roots(self) -> None:
-        """The trusted roots, from the CA if nobody here has them, proved by their fingerprints."""
-        authority = self._ca()
-        self._roots = authority.trust()
-        self._action.warn(authority.warnings)
+    def _relay(self, due: list) -> None:
+        renewing = [entry for entry in due if entry.answer["outcome"] == "renewed"]
+        for entry in renewing:
+            self._guarded(entry, self._renew)
+        self._ask_host([entry for entry in self._alive(renewing) if entry.refused])
+        issuing = [entry for entry in self._alive(due) if entry.answer["outcome"] == "issued"]
+        for entry in issuing:
+            self._refuse_shared_token(entry, issuing)
+            self._guarded(entry, self._sign)
+        for entry in self._alive(due):
+            if entry.answer["outcome"] == "removed":
+                self._guarded(entry, self._revoke)
+        self._install([entry for entry in due if entry.answer])
+        for entry in self._alive(due):
+            if entry.wanted.revoke and entry.answer["outcome"] != "removed" and entry.answer["revocable"]:
+                self._guarded(entry, self._revoke_former)
 
-    def _issue(self, due: list) -> None:
-        for entry in due:
-            if self._token and len(due) > 1:
-                entry.error = (
-                    "A token serves one certificate, and %d are due. Use the provisioner's options instead." % len(due)
-                )
-            else:
-                self._guarded(entry, self._sign)
-        signed = [entry for entry in due if entry.error is None]
-        # One call for all: what was signed is installed, what was refused leaves no staged key behind.
-        items = [
-            {"discard": entry.answer["csr"]}
-            if entry.error is not None
-            else {"chain": entry.chain_pem, "digest": entry.answer["digest"], "issued_at": entry.issued_at}
-            for entry in due
-        ]
-        items = [item if len(str(item.get("discard") or "")) <= csr.LARGEST else {"discard": None} for item in items]
-        for entry, answer in zip(due, self._call("accept", due, items), strict=True):
-            if entry not in signed:
-                continue
-            if answer.get("failed"):
-                entry.error = answer["msg"]
-            else:
-                entry.installed = answer["certificate"]
+    def _refuse_shared_token(self, entry: Entry, due: list) -> None:
+        if self._signing.token and len(due) > 1 and entry.error is None:
+            entry.error = (
+                "A token serves one certificate, and %d are due. Use the provisioner's options instead." % len(due)
+            )
 
-    def _sign(self, entry: _Entry) -> None:
+    def _renew(self, entry: Entry) -> None:
+        try:
+            entry.chain_pem, entry.issued_at = self._signing.renew(entry.answer["proofs"], entry.wanted)
+        except (ApiError, CertificateError) as error:
+            entry.refused = str(error).rstrip(".")
+
+    def _sign(self, entry: Entry) -> None:
         """From the host's request to a chain that was checked."""
-        request = csr.load(entry.answer["csr"])
-        if entry.wanted.csr_path:
-            csr.check_brought(request, entry.wanted)
-        else:
-            csr.check_made(request, entry.wanted)
-        self._learn_roots()
-        mint = self._minter(entry.wanted, request)
-        tokens = []
+        if entry.error is not None:
+            return
+        if not self._signing.can_issue:
+            raise OptionError("A certificate is due (%s). %s" % ("; ".join(entry.answer["reasons"]), NO_CREDENTIALS))
+        request = self._signing.judge(entry.answer["csr"], entry.wanted)
+        entry.chain_pem, entry.issued_at = self._signing.sign(request, entry.wanted)
 
-        def make_request(spent):
-            tokens.append(mint(spent))
-            return tokens[-1] and self._sign_request(entry.wanted, request, tokens[-1])
+    def _revoke(self, entry: Entry) -> None:
+        self._signing.revoke(self._signing.former_serial(entry.answer, entry.wanted), entry.wanted.reason)
+        entry.revoked_now = True
 
+    def _revoke_former(self, entry: Entry) -> None:
         try:
-            entry.chain_pem, date = self._ca().sign(make_request)
-        except ApiError as error:
-            raise self._explained(error, tokens[-1]) from None
-        entry.issued_at = durations.format_time((date or durations.now()).replace(microsecond=0))
-        self._check(entry, request)
+            self._revoke(entry)
+        except StepCAError as error:
+            raise ApiError(
+                "%s is replaced, but the certificate that was there before is not revoked: %s Revoke it with stepca_revoke."
+                % (entry.options["certificate_path"], error)
+            ) from None
 
-    @staticmethod
-    def _sign_request(asked, request, token: str) -> api.Request:
-        """What is sent is what was judged: not the host's text, but the request that was read from it."""
-        pem = csr.to_pem(request).decode("ascii")
-        return api.sign(pem, token, durations.format_limit(asked.not_before), durations.format_limit(asked.not_after))
+    def _install(self, due: list) -> None:
+        """One call for all: what came is installed, what was refused leaves no staged key behind."""
+        if not due:
+            return
+        waiting = [entry for entry in due if entry.error is None]
+        for entry, answer in zip(due, self._call("accept", due, [entry.outcome() for entry in due]), strict=True):
+            if entry in waiting:
+                entry.accept(answer)
 
-    def _minter(self, asked, request):
-        """mint(spent) -> a token that was never sent, or None where there is no further one."""
-        if self._token:
-            return lambda spent: None if spent else str(self._token.value)
-        if self._provisioner is None:
-            self._provisioner = _provisioner.find(self._settings, self._ca())
-            self._warn_of_old_ca()
-        return lambda spent: self._provisioner.mint(
-            purpose="sign",
-            subject=asked.common_name,
-            sans=[text for _kind, text in csr.spellings(request.extensions)],
-            audiences=_provisioner.audiences(self._connection, "sign"),
-            lifetime=_provisioner.lifetime(self._settings),
-            binding=csr.binding(request),
-        )
+    # -- by the host itself
 
-    def _warn_of_old_ca(self) -> None:
-        """A CA that ignores the binding would sign any request for a stolen token."""
-        authority = self._ca()
-        text = authority.version()
-        numbers = tuple(int(part) for part in text.lstrip("v").split("-")[0].split(".") if part.isdigit())
-        known = len(numbers) == 3
-        if numbers < _BINDING_SINCE if known else authority.ask(api.INTERMEDIATES).status != 201:
-            self._action.warn(
-                [
-                    "step-ca at %s (%s) is older than 0.27.3 and does not bind tokens to one request: upgrade it."
-                    % (authority.url, text if known else "version unknown")
-                ]
-            )
+    def _hand_over(self, due: list) -> None:
+        """The host asks the CA; a token for each attempt that it may make goes with the second call, and nothing else."""
+        tokens = {}
+        for index, entry in enumerate(due):
+            self._refuse_shared_token(entry, due)
+            self._guarded(entry, lambda entry, index=index: tokens.update({str(index): self._tokens(entry)}))
+        waiting = [entry for entry in due if entry.error is None]
+        items = [entry.errand(self._signing.source) for entry in due]
+        for entry, answer in zip(due, self._call("obtain", due, items, tokens), strict=True):
+            if entry in waiting:
+                entry.accept(answer)
 
-    def _explained(self, error: ApiError, token: str) -> StepCAError:
-        """The CA's refusal with its cause as far as can be seen."""
-        authority = self._ca()
-        if error.status == 401:
-            return ApiError(diagnosis.explain(error, token, authority, self._provisioner_source))
-        if error.status not in (400, 403):
-            return error
-        issuer = diagnosis.claims(token)[1].get("iss")
-        text = 'step-ca at %s does not sign this (%s; provisioner "%s"): %s' % (
-            authority.url,
-            api.status_line(error.status),
-            issuer,
-            error.message,
-        )
-        if "requested duration" in error.message:
-            text += " Ask for a life within that (not_after), or change the claims of the provisioner at the CA."
-        return ApiError(text)
-
-    def _check(self, entry: _Entry, request) -> None:
-        try:
-            chain = certificates.load(entry.chain_pem.encode("ascii", "replace"))
-        except ValueError as error:
-            raise CertificateError("The CA's chain cannot be read: %s." % error) from None
-        public = keys.fingerprint(request.public_key())
-        added = certificates.check_issued(chain, entry.wanted, public, self._roots, durations.now())
-        if added:
-            self._action.warn(
-                [
-                    "The CA added %s to the names of %s, as a template of the provisioner may."
-                    % (", ".join(map(str, added)), entry.options["certificate_path"])
-                ]
-            )
+    def _tokens(self, entry: Entry) -> dict:
+        """{"sign": [...], "revoke": [...]}: as many as the host may need."""
+        if entry.error is not None:
+            return {}
+        attempts = (self._signing.connection.retries + 1) * len(self._signing.connection.urls)
+        tokens = {}
+        if entry.answer["csr"] and self._signing.can_issue:
+            entry.request = csr.to_pem(self._signing.judge(entry.answer["csr"], entry.wanted)).decode("ascii")
+            mint = self._signing.minter(entry.wanted, csr.load(entry.request))
+            # With max_lifetime the host may have to ask twice.
+            count = 1 if self._signing.token else attempts * (2 if entry.wanted.max_lifetime else 1)
+            tokens["sign"] = [mint(False) for _one in range(count)]
+        if entry.wanted.revoke and entry.answer["revocable"]:
+            entry.former = self._signing.former_serial(entry.answer, entry.wanted)
+            mint = self._signing.revoking_minter(entry.former)
+            tokens["revoke"] = [mint(False) for _one in range(attempts)]
+        return tokens

@@ -47,7 +47,7 @@ _PBES2 = {
 _CONTENT = {"A128GCM": 16, "A192GCM": 24, "A256GCM": 32}
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "EdDSA"}
 _THUMBPRINT = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}
-_PATHS = {"sign": "/1.0/sign", "revoke": "/1.0/revoke"}
+_PATHS = {"sign": "/1.0/sign", "renew": "/1.0/renew", "revoke": "/1.0/revoke"}
 
 
 @dataclass(repr=False)

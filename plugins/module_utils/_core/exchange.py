@@ -40,7 +40,6 @@ def examine(wanted, context: Context) -> dict:
         "warnings": decision.warnings,
         "certificate": _facts(found.chain, wanted),
         "needs_roots": decision.needs_roots,
-        "revocable": bool(found.chain and found.roots) and not certificates.is_foreign(found.chain, found.roots),
     }
     if decision.needs_roots:
         return answer
@@ -72,13 +71,15 @@ def _ask(wanted, context: Context, found: plan.Found, decision: plan.Plan) -> di
     asked = {"reasons": reasons}
     if decision.outcome == "renewed" and not context.by_host:
         asked["proofs"] = [
-            proof.renewal(found.chain, found.key, list(context.audiences), context.now) for _one in range(context.attempts)
+            proof.renewal(found.chain, found.key, list(context.audiences), context.now)
+            for _one in range(context.attempts)
         ]
     elif context.can_issue or decision.outcome == "rekeyed":
         asked["warnings"] = decision.warnings + _never_installed(wanted)
         asked["csr"] = _request(wanted, found)
     asked["digest"] = fileset.digest(wanted)
-    return asked
+    key = fileset.private_key(wanted, found.key)
+    return dict(asked, **fileset.former(wanted, context, found.chain, key, found.roots))
 
 
 def _missing_folders(wanted, context: Context) -> list:

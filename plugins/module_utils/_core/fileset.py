@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Callable, Optional
 
-from . import certificates, csr, files, keys, outputs, plan, record
+from . import certificates, csr, files, keys, outputs, plan, proof, record
 from .errors import CsrError, HalfReplaced, HostFileError
 
 
@@ -200,7 +200,9 @@ def write_derived(wanted, context: Context, found: plan.Found, options) -> list:
         kept = record.make(wanted, context.provisioner, found.chain, found.roots, found.record["issued_at"])
         contents[record.path_of(wanted.certificate_path)] = (kept, "record")
     with files.locked(wanted.certificate_path):
-        saved = [files.back_up(wanted.outputs[option]) for option in options if _foreign_bundle(wanted, option, found.roots)]
+        saved = [
+            files.back_up(wanted.outputs[option]) for option in options if _foreign_bundle(wanted, option, found.roots)
+        ]
         _replace(context, [], contents)
     return saved
 
@@ -311,6 +313,23 @@ def waiting_key(wanted):
     waiting = files.staged_path(wanted.key_path, public[:32])
     key = keys.load(files.read(waiting) or b"", waiting)
     return waiting if key is not None and keys.fingerprint(key) == public else None
+
+
+def former(wanted, context: Context, chain, key, roots) -> dict:
+    """What the CA needs to revoke a certificate: itself, and the proof that this host holds its key.
+
+    revocable: whether this CA issued it. Nobody revokes a certificate on the mere word of a host.
+    """
+    if not wanted.revoke or not chain or not roots or certificates.is_foreign(chain, roots):
+        return {"revocable": False}
+    holds = (
+        key is not None and hasattr(key, "sign") and keys.fingerprint(key) == keys.fingerprint(chain[0].public_key())
+    )
+    return {
+        "revocable": True,
+        "former": certificates.to_pem(chain).decode("ascii"),
+        "holding": proof.renewal(chain, key, [], context.now) if holds else "",
+    }
 
 
 def attributes(wanted, context: Context) -> list:

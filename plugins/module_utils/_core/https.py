@@ -105,7 +105,9 @@ def explain(error: Exception, seconds: float, sent: bool, late: bool = False) ->
         # What such an error holds is the other side's, and nobody knows who that is.
         return TransportError("what answers there does not speak HTTP as step-ca does", sent)
     broken_off = sent and isinstance(error, ConnectionError)
-    return TransportError("%s" % (getattr(error, "strerror", None) or error or type(error).__name__), sent, True, broken_off)
+    return TransportError(
+        "%s" % (getattr(error, "strerror", None) or error or type(error).__name__), sent, True, broken_off
+    )
 
 
 def explain_tls(reason: str, verify_message: str) -> TransportError:

@@ -10,27 +10,79 @@ from __future__ import annotations
 
 from functools import partial
 
-from . import api, certificates, client, diagnosis, durations, exchange, fileset, https, keys, proof, spending
-from .errors import ApiError, CertificateError, OptionError, TransportError
+from . import (
+    api,
+    certificates,
+    client,
+    diagnosis,
+    durations,
+    exchange,
+    fileset,
+    https,
+    keys,
+    proof,
+    removal,
+    revocation,
+    spending,
+)
+from .errors import ApiError, CertificateError, OptionError, StepCAError, TransportError
+
+
+def examine(wanted, context: fileset.Context, connection) -> dict:
+    """exchange.examine, by a host that fetches the roots and the list of revoked certificates itself."""
+    authority = client.StepCA(connection, https.Transport)
+    if wanted.check_revocation and wanted.state == "present":
+        context.revoked = revocation.fetch(authority, context.now).sentence
+    answer = exchange.examine(wanted, context)
+    if answer["needs_roots"]:
+        context.roots = authority.trust()
+        answer = exchange.examine(wanted, context)
+    return dict(answer, warnings=answer["warnings"] + authority.warnings)
 
 
 class Ladder:
     """One certificate on its way.
 
     wanted: wanted.Wanted; context: fileset.Context; connection: client.Connection; asked: outcome, csr (PEM or None),
-    digest, source, as the action plugin says; tokens: for the signing of this csr, each to be sent once.
+    digest, source, revoke (serial or None), as the action plugin says; tokens: {"sign": for this csr, "revoke": for
+    this serial}, each to be sent once.
     """
 
-    def __init__(self, wanted, context, connection, asked: dict, tokens: list):
+    def __init__(self, wanted, context, connection, asked: dict, tokens: dict):
         self._wanted = wanted
         self._context = context
         self._connection = connection
         self._asked = asked
-        self._tokens = list(tokens)
+        self._tokens = tokens
         self._authority = client.StepCA(connection, https.Transport)
 
-    def obtain(self) -> dict:
-        """Get it and install it: what exchange.accept returns, with outcome, reasons (why a rung gave way), ca_url."""
+    def run(self) -> dict:
+        """Do what is due: what exchange.accept returns, with outcome, reasons (why a rung gave way), revoked, ca_url.
+
+        What fails after the successor is installed is told beside it: failed and msg.
+        """
+        if self._asked["outcome"] == "removed":
+            done = {"outcome": "removed", "reasons": [], "revoked": self._revoke()}
+            removal.remove(self._wanted)
+            return dict(done, ca_url=self._authority.url)
+        done = self._obtain()
+        if self._asked["revoke"]:
+            try:
+                done["revoked"] = self._revoke()
+            except StepCAError as error:
+                done["failed"] = True
+                done["msg"] = (
+                    "%s is replaced, but the certificate that was there before is not revoked: %s Revoke it with stepca_revoke."
+                    % (self._wanted.certificate_path, error)
+                )
+        return done
+
+    def _revoke(self) -> bool:
+        serial, reason = self._asked["revoke"], self._wanted.reason
+        spending.revoke(self._authority, serial, reason, self._next("revoke"), self._asked["source"])
+        return True
+
+    def _obtain(self) -> dict:
         try:
             self._context.roots = self._context.roots or self._authority.trust()
             return self._descend()
@@ -45,13 +97,13 @@ class Ladder:
                 return self._install(outcome, *self._continue(outcome))
             except (ApiError, CertificateError) as error:
                 reasons = ["it is issued anew instead of %s: %s" % (outcome, str(error).rstrip("."))]
-        if not self._tokens:
+        if not self._tokens.get("sign"):
             raise OptionError(
                 "A certificate is due (%s). Only issuing it anew can help, and no option says who vouches: give provisioner and "
                 "provisioner_password, or provisioner_key, or a token." % "; ".join(reasons or ["no token came"])
             )
         answer = spending.sign(
-            self._authority, self._wanted, self._asked["csr"], self._next_token, self._asked["source"]
+            self._authority, self._wanted, self._asked["csr"], self._next("sign"), self._asked["source"]
         )
         return dict(self._install("issued", *answer), reasons=reasons)
 
@@ -67,8 +119,16 @@ class Ladder:
         if self._asked["csr"]:
             exchange.discard(self._wanted, self._asked["csr"])
 
-    def _next_token(self, _spent):
-        return self._tokens.pop(0) if self._tokens else None
+    def _next(self, purpose: str):
+        """next_one(spent) for spending: one that was never written to a connection may be tried again."""
+        left = list(self._tokens.get(purpose) or [])
+
+        def next_one(spent):
+            if spent and left:
+                left.pop(0)
+            return left[0] if left else None
+
+        return next_one
 
     def _continue(self, outcome: str) -> tuple:
         """(chain, date) by the client certificate or the proof; ApiError or CertificateError if neither will do."""

@@ -15,7 +15,7 @@ import secrets
 from datetime import datetime, timedelta
 
 from . import certificates, diagnosis, keys
-from .library import ec, hashes, padding, rsa, serialization, utils
+from .library import InvalidSignature, ec, hashes, padding, rsa, serialization, utils
 
 _ISSUER = "step-ca-client/1.0"
 _LIFE = timedelta(minutes=5)
@@ -52,12 +52,30 @@ def renewal(chain, key, audiences: list, now: datetime) -> str:
 
 
 def chain_of(token: str) -> list:
-    """The chain in a proof, leaf first; ValueError for what is no proof."""
-    header = diagnosis.claims(token)[0]
-    listed = header.get("x5cInsecure")
+    """The chain in a proof, leaf first, whose key made the proof; ValueError for what is no proof."""
+    listed = diagnosis.claims(token)[0].get("x5cInsecure")
     if not isinstance(listed, list) or not 0 < len(listed) <= certificates.LONGEST_CHAIN:
         raise ValueError("it holds no chain")
-    return [certificates.load_der(base64.b64decode(str(one))) for one in listed]
+    chain = [certificates.load_der(base64.b64decode(str(one))) for one in listed]
+    signed, _dot, signature = token.rpartition(".")
+    raw = base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4))
+    try:
+        _verify(chain[0].public_key(), raw, signed.encode("ascii"))
+    except (InvalidSignature, KeyError, AttributeError, TypeError):
+        raise ValueError("it was not made by the key of its certificate") from None
+    return chain
+
+
+def _verify(key, signature: bytes, content: bytes) -> None:
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        digest = getattr(hashes, _CURVES[keys.type_of(key)][1])()
+        half = len(signature) // 2
+        numbers = int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big")
+        key.verify(utils.encode_dss_signature(*numbers), content, ec.ECDSA(digest))
+    elif isinstance(key, rsa.RSAPublicKey):
+        key.verify(signature, content, padding.PKCS1v15(), hashes.SHA256())
+    else:
+        key.verify(signature, content)
 
 
 def _signer(key) -> tuple:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 
 from . import certificates, files, fileset, record
+from .errors import HostFileError
 
 
 def examine(wanted, context: fileset.Context) -> dict:
@@ -23,21 +24,20 @@ def examine(wanted, context: fileset.Context) -> dict:
     kept = record.read(files.resolve(wanted.certificate_path, "certificate_path"))
     there = _there(wanted, kept)
     roots = fileset.known_roots(wanted, context, chain, kept) if wanted.revoke and chain else None
-    ours = bool(roots) and not certificates.is_foreign(chain, roots)
+    former = fileset.former(wanted, context, chain, _key(wanted, kept), roots)
     answer = {
         "outcome": "removed" if there else "none",
         "reasons": ["%s is there; wanted is none" % path for path in there],
         "warnings": [],
         "certificate": certificates.facts(chain, wanted.renew_before, wanted.certificate_path) if chain else None,
         "needs_roots": bool(wanted.revoke and chain and roots is None),
-        "revocable": ours,
         "backup_files": [path for path in map(files.backup_path, _named(wanted, kept)) if os.path.exists(path)],
     }
-    if wanted.revoke and chain and roots and not ours:
+    if wanted.revoke and chain and roots and not former["revocable"]:
         answer["warnings"] = ["%s is removed, but not revoked: this CA did not issue it." % wanted.certificate_path]
-    if not context.dry and not answer["needs_roots"] and not ours:
+    if not context.dry and not answer["needs_roots"] and not former["revocable"]:
         remove(wanted)
-    return answer
+    return dict(answer, **former)
 
 
 def remove(wanted) -> None:
@@ -48,6 +48,16 @@ def remove(wanted) -> None:
     with files.locked(wanted.certificate_path):
         for path in _there(wanted, record.read(files.resolve(wanted.certificate_path, "certificate_path"))):
             files.forget(path)
+
+
+def _key(wanted, kept):
+    """The private key of the certificate, wherever the task or the record says it is; None if it cannot be read."""
+    listed = kept.get("files") if kept else None
+    path = wanted.key_path or (listed.get("key_path") if isinstance(listed, dict) else None)
+    try:
+        return fileset.read_key(path)[0] if isinstance(path, str) else None
+    except HostFileError:
+        return None
 
 
 def _named(wanted, kept) -> list:

@@ -46,10 +46,15 @@ def parse_serial(text) -> str:
     if re.match(r"^[1-9][0-9]{0,49}$", word) and ":" not in str(text):
         return word
     match = re.match(r"^(?:0[xX])?([0-9a-fA-F]{1,40})$", word)
-    if match and int(match.group(1), 16) and (word[:2] in ("0x", "0X") or ":" in str(text) or re.search("[a-fA-F]", word)):
+    if (
+        match
+        and int(match.group(1), 16)
+        and (word[:2] in ("0x", "0X") or ":" in str(text) or re.search("[a-fA-F]", word))
+    ):
         return str(int(match.group(1), 16))
     raise OptionError(
-        "serial: %r is no serial number. Give it in decimal, or in hex with 0x before it or colons between its bytes." % text
+        "serial: %r is no serial number. Give it in decimal, or in hex with 0x before it or colons between its bytes."
+        % text
     )
 
 

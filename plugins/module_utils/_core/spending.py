@@ -23,13 +23,25 @@ def sign(authority, wanted, csr_pem: str, next_token, source: str = "") -> tuple
     if wanted.max_lifetime and certificates.lives_longer(load(chain_pem), wanted.max_lifetime, date or durations.now()):
         # What the CA gives by itself is not published: only its answer tells that it is too much.
         limits[1] = durations.format_duration(wanted.max_lifetime)
-        chain_pem, date = _sign(authority, wanted, csr_pem, limits, next_token, source)
+        chain_pem, date = _sign(authority, wanted, csr_pem, limits, _further(next_token, limits[1]), source)
         if certificates.lives_longer(load(chain_pem), wanted.max_lifetime, date or durations.now()):
             raise CertificateError(
                 "The CA answered with a certificate that lives longer than max_lifetime, %s, although no more was asked for."
                 % limits[1]
             )
     return chain_pem, date
+
+
+def _further(next_token, longest: str):
+    """next_token, after a token that was used; CertificateError where there was but one."""
+    first = next_token(True)
+    if first is None:
+        raise CertificateError(
+            "The CA gives a longer life than max_lifetime, %s, by itself, and the token is used up. Ask for not_after: %s."
+            % (longest, longest)
+        )
+    waiting = [first]
+    return lambda spent: waiting.pop() if waiting else next_token(True)
 
 
 def load(chain_pem: str) -> list:

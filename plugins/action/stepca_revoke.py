@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+"""The controller's half of stepca_revoke: finds out the serial, and revokes."""
+
+from __future__ import annotations
+
+from ..module_utils import _options
+from ..module_utils._core import certificates, revocation, spending
+from ..module_utils._core.errors import ApiError, CertificateError, OptionError, StepCAError
+from ..plugin_utils._action import StepCAAction
+from ..plugin_utils._signing import Signing
+
+
+class ActionModule(StepCAAction):
+    """See plugins/modules/stepca_revoke.py for what users are told."""
+
+    OPTIONS = _options.REVOKE
+
+    def act(self) -> dict:
+        serial, path = self.options.get("serial"), self.options.get("certificate_path")
+        if bool(serial) == bool(path):
+            raise OptionError("One of serial and certificate_path is required: say which certificate, once.")
+        reason = revocation.parse_reason(self.options["reason"])
+        signing = Signing(self)
+        number = revocation.parse_serial(serial) if serial else self._serial_of(path, signing)
+        changed = (
+            self._would_change(signing, number) if self._task.check_mode else self._revoke(signing, number, reason)
+        )
+        return {"changed": changed, "serial": number, "kind": self.options["kind"], "reason": reason}
+
+    def _serial_of(self, path: str, signing: Signing) -> str:
+        """The serial of the certificate on the host, if this CA issued it."""
+        told = self.execute({"certificate_path": path}, {})
+        chain = spending.load(str(told.get("chain") or "")[: 64 * 1024])
+        signing.learn_roots()
+        if certificates.is_foreign(chain, signing.roots):
+            raise CertificateError("certificate_path: %s was not issued by this CA. Nothing was revoked." % path)
+        return str(chain[0].serial_number)
+
+    @staticmethod
+    def _revoke(signing: Signing, serial: str, reason: str) -> bool:
+        try:
+            return signing.revoke(serial, reason)
+        except OptionError as error:
+            raise OptionError(str(error).replace("A certificate is due", "A certificate is to be revoked")) from None
+
+    @staticmethod
+    def _would_change(signing: Signing, serial: str) -> bool:
+        """True unless the CA publishes a list that has it."""
+        try:
+            return not signing.revoked().sentence(int(serial))
+        except ApiError:
+            return True
+        except StepCAError as error:
+            raise error from None

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+"""All of stepca_sign: it runs on the controller alone."""
+
+from __future__ import annotations
+
+from ..module_utils import _options
+from ..module_utils._core import certificates, durations, spending, wanted
+from ..module_utils._core.errors import CsrError, OptionError
+from ..plugin_utils import _names
+from ..plugin_utils._action import StepCAAction
+from ..plugin_utils._signing import NO_CREDENTIALS, Signing
+
+
+class ActionModule(StepCAAction):
+    """See plugins/modules/stepca_sign.py for what users are told."""
+
+    OPTIONS = _options.SIGN
+
+    def act(self) -> dict:
+        asked = self._asked()
+        signing = Signing(self)
+        signing.refuse_foreign_token(asked)
+        try:
+            request = signing.judge(self.options["csr"], asked)
+        except CsrError as error:
+            raise CsrError("csr: %s" % error) from None
+        result = {"changed": True, "certificate": None, "certificate_pem": None, "chain_pem": None}
+        if self._task.check_mode:
+            return result
+        if not signing.can_issue:
+            raise OptionError(NO_CREDENTIALS.replace("Only issuing it anew can help, and no", "No"))
+        chain = spending.load(signing.sign(request, asked)[0])
+        facts = certificates.facts(chain, asked.renew_before, None)
+        return {
+            "changed": True,
+            "certificate": facts,
+            "certificate_pem": certificates.to_pem(chain).decode("ascii"),
+            "chain_pem": certificates.to_pem(chain[1:]).decode("ascii"),
+        }
+
+    def _asked(self) -> wanted.Wanted:
+        """What the task asks for, as of a request that a user brings; it becomes no file."""
+        options = dict(self.options)
+        options["sans"] = [_names.to_ascii(str(text)) for text in options.get("sans") or []]
+        if not options["sans"] and options.get("common_name"):
+            options["common_name"] = _names.to_ascii(options["common_name"])
+        asked = wanted.parse(dict(options, certificate_path="-", csr_path="csr"))
+        wanted.refuse_past(asked, durations.now())
+        asked.certificate_path = ""
+        return asked

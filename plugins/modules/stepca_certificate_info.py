@@ -1,0 +1,143 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What runs on the host for stepca_certificate_info. Its other half: plugins/action/stepca_certificate_info.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stepca_certificate_info
+short_description: Look at a certificate from step-ca on a host
+version_added: 0.2.0
+description:
+  - Tells what a certificate on a host is, whether its key and its chain belong to it, and when it is due. Changes nothing.
+  - The CA is asked only for O(check_revocation), and for the roots where the record beside the certificate does not have them.
+extends_documentation_fragment:
+  - privatepki.stepca._attributes
+  - privatepki.stepca._connection
+  - privatepki.stepca._provisioner
+attributes:
+  diff_mode:
+    support: none
+options:
+  certificate_path:
+    description:
+      - The file, PEM, the leaf followed by the intermediates. An absolute path.
+    type: path
+    required: true
+  key_path:
+    description:
+      - The private key. Given, RV(key_matches) tells whether it belongs to the certificate.
+    type: path
+  renew_before:
+    description:
+      - How much of the life is left when it is due, as a share of it or as a duration. As in M(privatepki.stepca.stepca_certificate).
+    type: str
+    default: 33%
+  check_revocation:
+    description:
+      - Look the certificate up in the CA's list of revoked certificates.
+    type: bool
+    default: false
+seealso:
+  - module: privatepki.stepca.stepca_certificate
+author:
+  - privatepki.stepca contributors (@privatepki)
+"""
+
+EXAMPLES = r"""
+- name: Look at the certificate of the web server
+  privatepki.stepca.stepca_certificate_info:
+    certificate_path: /etc/nginx/tls/site.crt
+    key_path: /etc/nginx/tls/site.key
+  register: site
+
+- name: Refuse to go on with a certificate that ends within two days
+  ansible.builtin.assert:
+    that: site.exists and site.days_left > 2
+"""
+
+RETURN = r"""
+exists:
+  description: Whether the file holds a certificate.
+  returned: success
+  type: bool
+  sample: true
+certificate:
+  description: Facts of the certificate, as of M(privatepki.stepca.stepca_certificate). Null if there is none.
+  returned: success
+  type: dict
+  sample: {"serial": "236871453013387650102857451012903411234", "sans": ["dns:web1.example.com"]}
+key_matches:
+  description: Whether the key belongs to the certificate. Null without O(key_path).
+  returned: success
+  type: bool
+  sample: true
+chain_ok:
+  description: Whether the chain in the file leads to a trusted root.
+  returned: success
+  type: bool
+  sample: true
+days_left:
+  description: Days until the chain ends, negative once it has ended.
+  returned: success
+  type: float
+  sample: 0.66
+due:
+  description: Whether it is due. True, and all else null, where there is no certificate.
+  returned: success
+  type: bool
+  sample: false
+revoked:
+  description: Whether the CA revoked it. Null unless O(check_revocation) is set.
+  returned: success
+  type: bool
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
+    certificates,
+    client,
+    durations,
+    files,
+    https,
+    info,
+    revocation,
+)
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
+
+
+def look(params):
+    """The module's answer."""
+    told = params["_exchange"]
+    now = durations.parse_time(told["now"], "now")
+    threshold = durations.parse_threshold(params["renew_before"], "renew_before")
+    path = files.resolve(params["certificate_path"], "certificate_path")
+    roots = certificates.load(told["roots"].encode("ascii")) if told["roots"] else None
+    authority = client.StepCA(client.restore(told["by_host"]), https.Transport) if told["by_host"] else None
+    found = info.look(path, params["key_path"], threshold, roots, told["fingerprints"], now)
+    if authority and found.get("needs_roots"):
+        found = info.look(path, params["key_path"], threshold, authority.trust(), told["fingerprints"], now)
+    if authority and params["check_revocation"] and found["exists"]:
+        serial = int(found["certificate"]["serial"])
+        found["revoked"] = bool(revocation.fetch(authority, now).sentence(serial))
+    return found
+
+
+def main():
+    """Look."""
+    module = AnsibleModule(argument_spec=_options.spec(_options.INFO), supports_check_mode=True)
+    _options.refuse_bypass(module)
+    _cryptography.ensure(module)
+    try:
+        found = look(module.params)
+    except StepCAError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""One certificate of a task on its way: what is asked of the host about it, and what the task returns."""
+
+from __future__ import annotations
+
+from ..module_utils._core import csr
+
+_NEEDS_CA = ("issued", "rekeyed", "renewed")
+
+
+class Entry:
+    """Its options, what they mean, the host's answer, what the CA said, its result."""
+
+    def __init__(self, options: dict):
+        self.options = options
+        self.wanted = None
+        self.answer = {}
+        self.refused = ""
+        self.revoked = ""
+        self.looked_up = False
+        self.request = None
+        self.former = None
+        self.chain_pem = None
+        self.issued_at = None
+        self.error = None
+        self.installed = None
+        self.revoked_now = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the CA is needed."""
+        outcome = self.answer.get("outcome")
+        return outcome in _NEEDS_CA or (outcome == "removed" and self.wanted.revoke and self.answer["revocable"])
+
+    def question(self, look: bool) -> dict:
+        """What the host is told for its examination. look: whether the list of revoked certificates comes first."""
+        return {"look": look and not self.looked_up, "refused": self.refused, "revoked": self.revoked}
+
+    def outcome(self) -> dict:
+        """What the host is told after the CA was asked."""
+        if self.error is not None:
+            pem = self.answer.get("csr")
+            return {"discard": pem if isinstance(pem, str) and len(pem) <= csr.LARGEST else None}
+        if self.answer["outcome"] == "removed":
+            return {"remove": True}
+        renewal = self.answer["outcome"] == "renewed"
+        digest = self.answer["digest"]
+        return {"chain": self.chain_pem, "digest": digest, "issued_at": self.issued_at, "renewal": renewal}
+
+    def errand(self, source: str) -> dict:
+        """What a host is told that asks the CA itself. source: where the provisioner's name came from."""
+        if self.error is not None:
+            return self.outcome()
+        return {
+            "outcome": self.answer["outcome"],
+            "csr": self.request or self.answer["csr"],
+            "digest": self.answer["digest"],
+            "source": source,
+            "revoke": self.former,
+        }
+
+    def accept(self, answer: dict) -> None:
+        """Take over what the host says of the second call."""
+        if answer.get("failed"):
+            self.error = answer["msg"]
+        if answer.get("failed") and not answer.get("certificate"):
+            return
+        self.installed = answer["certificate"] or self.answer["certificate"]
+        self.answer["backup_files"] = answer["backup_files"] or self.answer["backup_files"]
+        if answer["ca_url"]:  # the host asked by itself: which rung of the ladder held is its news
+            self.answer["outcome"] = answer["outcome"]
+            self.answer["reasons"] = self.answer["reasons"] + answer["reasons"]
+            self.answer["ca_url"] = answer["ca_url"]
+            self.revoked_now = answer["revoked"]
+
+    def result(self, url, dry: bool) -> dict:
+        """What the task returns about it."""
+        found = self.answer.get("certificate")
+        outcome = self.answer.get("outcome", "none")
+        done = self.error is None or bool(self.installed)
+        result = {
+            "certificate_path": self.options["certificate_path"],
+            "changed": outcome != "none" and done,
+            "outcome": outcome if done else "none",
+            "reasons": self.answer.get("reasons", []),
+            "certificate": self.installed or found,
+            "revoked": self.revoked_now,
+            "backup_files": self.answer.get("backup_files") or [],
+            "ca_url": (self.answer.get("ca_url") or url) if self.installed else None,
+            "diff": self._diff(found, outcome if done else "none", dry),
+        }
+        if self.error is not None:
+            result.update(failed=True, msg=self.error)
+        return result
+
+    def _diff(self, found, outcome: str, dry: bool) -> dict:
+        """The facts before and after; in check mode what is not known yet is said in words."""
+        after = self.installed or found
+        if outcome == "removed":
+            after = {}
+        elif outcome in _NEEDS_CA and dry:
+            after = {"to be %s" % outcome: self.answer["reasons"], "names": [str(san) for san in self.wanted.sans]}
+        elif outcome == "files":
+            after = dict(after or {}, **{"put right": self.answer["reasons"]})
+        header = self.options["certificate_path"]
+        return {"before": found or {}, "after": after or {}, "before_header": header, "after_header": header}
