@@ -196,7 +196,7 @@ def _make_pkcs12(pair: Pair) -> bytes:
         content = pkcs12.serialize_key_and_certificates(
             _friendly_name(pair), pair.key, leaf, pair.chain[1:], _protection(encryption, pair.password)
         )
-    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
+    except (TypeError, UnsupportedAlgorithm) as error:
         raise HostFileError(
             "pkcs12_path: cryptography %s on this host cannot make a PKCS#12 file (%s) of a key of type %s: %s. Install "
             "cryptography >= 38, or set ansible_python_interpreter to a Python that has it."
