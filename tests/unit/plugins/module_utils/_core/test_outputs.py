@@ -203,7 +203,8 @@ def test_a_password_is_read_from_its_file(tmp_path, content, mode, password):
     {
         "empty": (b"", 0o600, "is empty"),
         "blank": (b"\n", 0o600, "is empty"),
-        "not UTF-8": (b"x1y2\xff", 0o600, "is not UTF-8 text"),
+        "not UTF-8": (b"x1y2\xff", 0o600, "a NUL, or text that is not UTF-8"),
+        "UTF-16": ("x1y2".encode("utf-16-le"), 0o600, "a NUL, or text that is not UTF-8"),
         "open to all": (b"x1y2", 0o644, "mode must be 0600"),
         "open to the group": (b"x1y2", 0o640, "mode must be 0600"),
         "writable by others": (b"x1y2", 0o602, "mode must be 0600"),
@@ -216,6 +217,13 @@ def test_a_password_file_that_will_not_do_is_refused(tmp_path, content, mode, wo
     text = str(caught.value)
     assert text.startswith("pkcs12_password_file: ") and wanted.password_file in text and words in text
     assert "x1y2" not in text
+
+
+@pytest.mark.parametrize("password", ["x1y2\0", "x1y2\udcff"])
+def test_a_password_that_no_library_takes_is_refused(password):
+    with pytest.raises(HostFileError) as caught:
+        outputs.read_password(outputs.Pkcs12(password, None, None, "modern"))
+    assert str(caught.value) == "pkcs12_password holds what no password can: a NUL, or text that is not UTF-8."
 
 
 def test_a_password_file_must_be_there_and_a_file(tmp_path):
