@@ -35,7 +35,9 @@ _NAMES = {
     "pkcs12_path": "PKCS#12 file",
 }
 #: Anchored to its lines, as OpenSSL reads it: two blocks on one line are damage, text between blocks is a comment.
-_PEM = re.compile(rb"^-----BEGIN ([A-Z0-9 ]+)-----[ \t]*\r?\n.*?^-----END \1-----[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+_PEM = re.compile(
+    rb"^-----BEGIN ([A-Z0-9 ]+)-----[ \t]*\r?\n(?:(?!-----).)*^-----END \1-----[ \t]*\r?$", re.DOTALL | re.MULTILINE
+)
 _MARK = re.compile(rb"-----(?:BEGIN|END) ")
 #: What stands readable in a PKCS#12 file: object identifiers (DER) of its bags, ciphers and digests.
 _READABLE = re.compile(
@@ -91,10 +93,17 @@ class Pair:
 
 
 def read_password(wanted: Pkcs12) -> str:
-    """The password asked for, or the content of its file on this host; HostFileError if that is no secret text."""
+    """The password asked for, or the content of its file on this host; HostFileError if it cannot be one."""
     if wanted.password:
-        return wanted.password
-    path = wanted.password_file
+        password, source = wanted.password, "pkcs12_password"
+    else:
+        password, source = _password_in(wanted.password_file), "pkcs12_password_file: %s" % wanted.password_file
+    if re.search("[\x00\ud800-\udfff]", password):  # some libraries would silently stop at the NUL
+        raise HostFileError("%s holds what no password can: a NUL, or text that is not UTF-8." % source)
+    return password
+
+
+def _password_in(path: str) -> str:
     content = files.read(path)
     if content is None:
         raise HostFileError("pkcs12_password_file: %s is missing. Make it first, on the host, with mode 0600." % path)
@@ -102,10 +111,7 @@ def read_password(wanted: Pkcs12) -> str:
         raise HostFileError(
             "pkcs12_password_file: others than its owner may read or change %s: its mode must be 0600." % path
         )
-    try:
-        password = content.decode("utf-8").rstrip()
-    except UnicodeDecodeError:
-        raise HostFileError("pkcs12_password_file: %s is not UTF-8 text." % path) from None
+    password = content.decode("utf-8", "surrogateescape").rstrip()
     if not password:
         raise HostFileError("pkcs12_password_file: %s is empty. Write the password into it." % path)
     return password
@@ -196,7 +202,7 @@ def _make_pkcs12(pair: Pair) -> bytes:
         content = pkcs12.serialize_key_and_certificates(
             _friendly_name(pair), pair.key, leaf, pair.chain[1:], _protection(encryption, pair.password)
         )
-    except (TypeError, ValueError, UnsupportedAlgorithm) as error:
+    except (TypeError, UnsupportedAlgorithm) as error:
         raise HostFileError(
             "pkcs12_path: cryptography %s on this host cannot make a PKCS#12 file (%s) of a key of type %s: %s. Install "
             "cryptography >= 38, or set ansible_python_interpreter to a Python that has it."
@@ -225,11 +231,12 @@ def _protection(encryption: str, password: str):
 
 
 def _friendly_name(pair: Pair) -> bytes:
+    """UTF-8 of the name. What a BMPString (RFC 7292, appendix C) cannot hold would not be read back: it is replaced."""
     name = pair.pkcs12.friendly_name
     if not name and pair.chain:
         sans = certificates.sans(pair.chain[0])
         name = certificates.common_name(pair.chain[0]) or (sans[0].value if sans else "")
-    return (name or "").encode("utf-8")
+    return re.sub("[\x00\ud800-\udfff\U00010000-\U0010ffff]", "\ufffd", name or "").encode("utf-8")
 
 
 def _encryption_of(content: bytes) -> str:

@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import assume, settings
 from hypothesis import strategies as st
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations, outputs
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import wanted as wanted_module
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
@@ -211,6 +211,26 @@ class Older:
         if name in ("not_valid_before", "not_valid_after"):
             return getattr(self._certificate, name + "_utc").replace(tzinfo=None)
         return getattr(self._certificate, name)
+
+
+@lru_cache
+def web(key_type, **more):
+    """A certificate of lab() for the key of this type, the same each time."""
+    return lab().leaf(private=key(key_type, 0), **more)
+
+
+def pair(key_type="ec-p256", length=2, encryption="modern", name=None, **more):
+    """What the derived files of a certificate are made of; more: attributes of the pair that are to be others."""
+    made = outputs.Pair(
+        chain=[web(key_type), lab().intermediate, lab().root][:length],
+        key=key(key_type, 0),
+        roots=[lab().root],
+        password="geheim-4711",
+        pkcs12=outputs.Pkcs12("geheim-4711", None, name, encryption),
+    )
+    for attribute, content in more.items():
+        setattr(made, attribute, content)
+    return made
 
 
 def wanted(**options):
