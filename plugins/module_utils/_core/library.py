@@ -22,6 +22,7 @@ __all__ = [
     "padding",
     "rsa",
     "serialization",
+    "utils",
     "x509",
 ]
 
@@ -39,14 +40,14 @@ try:
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
     from cryptography.x509.oid import ExtensionOID, NameOID
 
     VERSION = cryptography.__version__
     FILE = cryptography.__file__
 except ImportError:
     PROBLEM = traceback.format_exc()
-    x509 = hashes = serialization = ec = ed25519 = padding = rsa = None
+    x509 = hashes = serialization = ec = ed25519 = padding = rsa = utils = None
     ExtensionOID = NameOID = InvalidSignature = UnsupportedAlgorithm = None
 
 
