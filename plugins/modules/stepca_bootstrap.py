@@ -22,7 +22,7 @@ options:
   state:
     description:
       - V(present) makes sure that the roots are there.
-      - V(absent) takes away what V(present) would have put there.
+      - V(absent) takes away what V(present) would have put there. What else stands in C(config/defaults.json) of O(step_path) stays.
     type: str
     choices: [present, absent]
     default: present

@@ -207,7 +207,8 @@ def test_where_the_step_client_looks(play, lab, host, authority):
         [bootstrap("gone", **gone), bootstrap("again", **gone)], module_defaults={GROUP: connection(authority)}
     ).expect_ok()
     assert (run["gone"].changed, run["again"].changed) == (True, False)
-    assert not host.path("/home/.step/certs/root_ca.crt").exists() and not defaults.exists()
+    assert not host.path("/home/.step/certs/root_ca.crt").exists()
+    assert json.loads(defaults.read_text(encoding="utf-8")) == {"provisioner": "ansible"}
 
 
 def test_who_asks(play, host, hosts, authority):
