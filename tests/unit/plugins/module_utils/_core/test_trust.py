@@ -335,6 +335,16 @@ def test_a_rotation_takes_the_old_root_out_of_the_store(store, roots_file):
     assert [path.name for path in folder.iterdir()] == [in_store(NEW)]
 
 
+def test_tasks_for_two_authorities_leave_each_others_roots_in_the_store(store):
+    folder, take_over = store
+    for one in (OLD, NEW):
+        bring_about(want(one, system_trust=True))
+        take_over()
+    assert [examine(want(one, system_trust=True)).reasons for one in (OLD, NEW)] == [[], []]
+    plan = bring_about(want(OLD, system_trust=True, present=False), given=False)
+    assert plan.refresh and [path.name for path in folder.iterdir()] == [in_store(NEW)]
+
+
 def test_the_store_is_left_as_it_was_found(store):
     folder, take_over = store
     (folder / "mine.crt").write_text(FOREIGN.root_pem, encoding="ascii")
