@@ -282,6 +282,7 @@ def test_a_name_that_the_authority_does_not_have(play, authority, asker):
     assert "no TLS there" not in failure.msg
 
 
+@pytest.mark.one_core
 def test_waiting_for_an_authority_that_starts_later(play, new_authority):
     """It is asked in vain once, starts then, and is found well."""
     authority = new_authority()
