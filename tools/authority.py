@@ -106,6 +106,12 @@ class Authority:
         self.intermediates.append(make_intermediate(self.root, name))
         self.restart()
 
+    def rotate_root(self, root: Issuer) -> None:
+        """Go on under another root; the old one is handed out beside it."""
+        self.root, self.extra_roots = root, [self.root]
+        self.intermediates.append(make_intermediate(root))
+        self.restart()
+
     def write_configuration(self) -> None:
         """Write ca.json and the files that it names."""
         issuing = self.intermediates[-1]

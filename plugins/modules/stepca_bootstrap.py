@@ -22,7 +22,7 @@ options:
   state:
     description:
       - V(present) makes sure that the roots are there.
-      - V(absent) takes away what V(present) would have put there.
+      - V(absent) takes away what V(present) would have put there. What else stands in C(config/defaults.json) of O(step_path) stays.
     type: str
     choices: [present, absent]
     default: present
@@ -34,6 +34,8 @@ options:
   system_trust:
     description:
       - Also put each root into the trust store of the system, which is that of Debian, EL, SUSE, Alpine or Arch.
+      - A root that is not named any more is taken out of the store only where O(root_path) or O(step_path) still held it. Without
+        them it may be another task's, for another CA, and stays. Take it out with O(state=absent) and its fingerprint.
     type: bool
     default: false
   step_path:
@@ -77,6 +79,12 @@ EXAMPLES = r"""
       - "{{ old_root_fingerprint }}"
       - "{{ new_root_fingerprint }}"
     root_path: /etc/stepca/roots.pem
+    system_trust: true
+
+- name: Take the old root out of the trust store after the rotation, where the store alone is used
+  privatepki.stepca.stepca_bootstrap:
+    state: absent
+    ca_fingerprint: "{{ old_root_fingerprint }}"
     system_trust: true
 
 - name: Forget the CA

@@ -37,6 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks."""
+    # For what is decided on the controller by our own code or by the CA. Each ansible-core has its own Python and
+    # cryptography on the hosts, so what a host decides is tested with both.
     config.addinivalue_line("markers", "one_core: the newest ansible-core alone will do for this test")
 
 

@@ -204,16 +204,8 @@ def provisioner_rows(authority):
     ]
 
 
-@pytest.mark.parametrize("kind", ["connection", "name", "life", "shape", "provisioner"])
-def test_what_the_options_alone_show(play, host, authority, kind):
+def refused(play, host, authority, rows):
     """No program was sent to the host, no request to the CA, nothing is there that was not before."""
-    rows = {
-        "connection": lambda: connection_rows(authority),
-        "name": name_rows,
-        "life": life_rows,
-        "shape": shape_rows,
-        "provisioner": lambda: provisioner_rows(authority),
-    }[kind]()
     before = len(authority.requests())
     run = run_unchanged(
         play, host, tasks(rows, defaults(authority)), variables=password(authority), keep_remote_files=True
@@ -222,6 +214,20 @@ def test_what_the_options_alone_show(play, host, authority, kind):
     assert host.files() == []
     assert authority.requests()[before:] == []
     assert authority.provisioner("ansible").password not in run.output
+
+
+@pytest.mark.one_core
+@pytest.mark.parametrize("kind", ["connection", "name", "life"])
+def test_values_that_are_none(play, host, authority, kind):
+    """By the collection's own rules, which are the same with every ansible-core."""
+    rows = {"connection": lambda: connection_rows(authority), "name": name_rows, "life": life_rows}[kind]()
+    refused(play, host, authority, rows)
+
+
+@pytest.mark.parametrize("kind", ["shape", "provisioner"])
+def test_options_and_keywords_that_do_not_fit(play, host, authority, kind):
+    """By the argument spec, and by what Ansible tells an action plugin of its task."""
+    refused(play, host, authority, shape_rows() if kind == "shape" else provisioner_rows(authority))
 
 
 def test_environment_of_block_and_play(play, host, authority):

@@ -29,6 +29,7 @@ def variables(authority):
         "keys": {one.name: one.jwk for one in provisioners},
         "encrypted": {one.name: one.jwe for one in provisioners},
         "stranger": STRANGER.jwk,
+        "namesake": {**STRANGER.jwk, "kid": authority.provisioner("ansible").key_id},
     }
 
 
@@ -46,6 +47,7 @@ def key_rows(authority):
     refused = ["401", 'The CA has no provisioner "ansibel"; it has: ', '"hidden" (JWK)', "Check the option provisioner"]
     closed = 'provisioner_password (from the task), does not open the CA\'s key of the provisioner "ansible"'
     foreign = ["401", 'The key is not that of the provisioner "ansible"', other.key_id, right.key_id]
+    namesake = [*foreign[:2], "names its key id " + right.key_id, "signed with another key"]
     hidden = {"provisioner": "hidden", "provisioner_password": "{{ passwords.hidden }}"}
     handed = ['hands out no encrypted key for the provisioner "hidden"', "Give the key itself"]
     return [
@@ -53,6 +55,7 @@ def key_rows(authority):
         Row("no such name, a key", refused, {"provisioner": "ansibel", "provisioner_key": "{{ keys.ansible }}"}),
         Row("wrong password", [closed], {**named, "provisioner_password": "hunter2"}),
         Row("another's key", foreign, {**named, "provisioner_key": "{{ keys.long }}"}),
+        Row("another's key, this id", namesake, {**named, "provisioner_key": "{{ namesake }}"}),
         Row("no key file", ["key_path (from the task)", "nowhere.json"], {"provisioner_key_path": "nowhere.json"}),
         Row("no encrypted key", handed, hidden),
         Row("nobody vouches", ["A certificate is due, and no option says who vouches for it", "provisioner_password"]),
@@ -172,6 +175,7 @@ def token_rows(authority):
     ]
 
 
+@pytest.mark.one_core
 def test_tokens_that_serve_nothing(play, host, authority):
     """Each with its words; the token itself is never shown."""
     enrol(authority, play, host)
@@ -195,6 +199,7 @@ def two_due(token):
     return {**dict.fromkeys([*PAIR, "sans"]), "certificates": [entry, second], "token": token}
 
 
+@pytest.mark.one_core
 def test_names_refused_by_policy(play, host, policy_authority):
     """In the CA's own words."""
     enrol(policy_authority, play, host)
@@ -230,6 +235,7 @@ if sys.prefix == os.environ["SHIFTED_PREFIX"]:
 """
 
 
+@pytest.mark.one_core
 @pytest.mark.parametrize("hours", [1, -1])
 def test_clocks_an_hour_apart(play, host, core, authority, tmp_path, hours):
     """The controller's clock is wrong, the host's and the CA's are right: the failure says by how much."""

@@ -175,15 +175,30 @@ def test_roots_of_somebody_else(play, host, authority, policy_authority):
     assert run["meant"].changed and roots_in(path) == [authority.fingerprint]
 
 
-def test_where_the_step_client_looks(play, lab, host, authority):
+STEP_PATH = "{{ host_root }}/home/.step"
+
+
+@pytest.fixture
+def step(lab, host):
+    """What `step` prints on the host, where nothing but STEPPATH tells it of a CA."""
+
+    def run(*words):
+        home = host.path("/home")
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "STEPPATH": str(home / ".step")}
+        return subprocess.run([lab.step, *words], env=environment, capture_output=True, text=True, check=True).stdout
+
+    return run
+
+
+def test_where_the_step_client_looks(play, host, step, authority):
     """`step` works with nothing but STEPPATH; what else stands in its defaults stays."""
     defaults = host.path("/home/.step/config/defaults.json")
     defaults.parent.mkdir(parents=True)
     defaults.write_text('{"ca-url": "https://old.internal", "provisioner": "ansible"}', encoding="utf-8")
     tasks = [
-        {**bootstrap("pretended", step_path="{{ host_root }}/home/.step"), "check_mode": True},
-        bootstrap("step", step_path="{{ host_root }}/home/.step"),
-        bootstrap("again", step_path="{{ host_root }}/home/.step"),
+        {**bootstrap("pretended", step_path=STEP_PATH), "check_mode": True},
+        bootstrap("step", step_path=STEP_PATH),
+        bootstrap("again", step_path=STEP_PATH),
     ]
     with traffic(authority) as asked:
         run = play(tasks, module_defaults={GROUP: connection(authority)}).expect_ok()
@@ -192,22 +207,49 @@ def test_where_the_step_client_looks(play, lab, host, authority):
     assert "https://old.internal; wanted is " + authority.url in " ".join(run["step"]["reasons"])
     content = json.loads(defaults.read_text(encoding="utf-8"))
     assert (content["provisioner"], content["fingerprint"]) == ("ansible", authority.fingerprint)
+    assert (step("ca", "health"), step("ca", "roots").strip()) == ("ok\n", authority.root_pem.strip())
 
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(host.path("/home")),
-        "STEPPATH": str(host.path("/home/.step")),
-    }
-    for words, expected in ((["health"], "ok\n"), (["roots"], authority.root_pem)):
-        done = subprocess.run([lab.step, "ca", *words], env=environment, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == expected.strip()
-
-    gone = {"state": "absent", "step_path": "{{ host_root }}/home/.step"}
+    gone = {"state": "absent", "step_path": STEP_PATH}
     run = play(
         [bootstrap("gone", **gone), bootstrap("again", **gone)], module_defaults={GROUP: connection(authority)}
     ).expect_ok()
     assert (run["gone"].changed, run["again"].changed) == (True, False)
-    assert not host.path("/home/.step/certs/root_ca.crt").exists() and not defaults.exists()
+    assert not host.path("/home/.step/certs/root_ca.crt").exists()
+    assert json.loads(defaults.read_text(encoding="utf-8")) == {"provisioner": "ansible"}
+
+
+def test_the_step_client_while_a_root_is_rotated(play, host, step, new_authority, policy_authority):
+    """It works in each stage, also when the CA goes on under the new root, and another CA's task does not disturb it."""
+    authority, new = new_authority(), make_root("The new root")
+    old = authority.root
+    path = host.path("/home/.step/certs/root_ca.crt")
+
+    def trust(*roots):
+        task = bootstrap("step", step_path=STEP_PATH, ca_fingerprint=[root.fingerprint for root in roots])
+        foreign = bootstrap("foreign", True, step_path=STEP_PATH, **connection(policy_authority))
+        run = play(
+            [task, {**task, "name": "again"}, foreign], module_defaults={GROUP: connection(authority)}
+        ).expect_ok()
+        assert (run["step"].changed, run["again"].changed) == (True, False)
+        run.expect_failure(str(path), roots[-1].fingerprint, "accept_new_root", name="foreign")
+        assert roots_in(path) == [root.fingerprint for root in roots]
+        defaults = json.loads(host.path("/home/.step/config/defaults.json").read_text(encoding="utf-8"))
+        assert (defaults["ca-url"], defaults["fingerprint"]) == (authority.url, roots[0].fingerprint)
+        assert step("ca", "health") == "ok\n"
+        return [root.pem in step("ca", "roots") for root in (old, new)]
+
+    assert trust(old) == [True, False]
+    authority.extra_roots = [new]
+    authority.restart()
+    assert trust(old, new) == [True, True]
+    authority.rotate_root(new)
+    assert step("ca", "health") == "ok\n"
+    assert trust(new) == [True, True], "the CA itself still hands out both"
+
+    meant = bootstrap("meant", step_path=STEP_PATH, accept_new_root=True)
+    run = play([meant], module_defaults={GROUP: connection(policy_authority)}).expect_ok()
+    assert run["meant"].changed and roots_in(path) == [policy_authority.fingerprint]
+    assert (step("ca", "health"), step("ca", "roots").strip()) == ("ok\n", policy_authority.root_pem.strip())
 
 
 def test_who_asks(play, host, hosts, authority):
@@ -281,6 +323,7 @@ def test_a_name_that_the_authority_does_not_have(play, authority, asker):
     assert "no TLS there" not in failure.msg
 
 
+@pytest.mark.one_core
 def test_waiting_for_an_authority_that_starts_later(play, new_authority):
     """It is asked in vain once, starts then, and is found well."""
     authority = new_authority()

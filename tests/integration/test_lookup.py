@@ -11,6 +11,8 @@ import os
 import subprocess
 import time
 
+import pytest
+
 from tests.integration.judging import judge, make_request, openssl, post, see, traffic
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, pair
 from tests.integration.support import as_variables, connection, enrolment
@@ -85,6 +87,7 @@ def test_enrolling_with_a_token_and_no_provisioner(play, host, authority):
     assert {path.name for path in tls.glob("*.key")} == {"one.key", "several.key"}
 
 
+@pytest.mark.one_core
 def test_a_token_bound_to_a_request(play, host, authority, tmp_path):
     """The real CA refuses a bound token for another request of the same names, and takes it for its own."""
     names = ("bound.example.com", "www.example.com")
@@ -134,6 +137,7 @@ def test_a_token_bound_to_a_request(play, host, authority, tmp_path):
     assert not host.path("/etc/tls/own.key").exists()
 
 
+@pytest.mark.one_core
 def test_tokens_to_revoke(play, lab, authority, tmp_path):
     """The CA revokes with them: over its API, and through the step client; each serves once."""
     variables = as_variables(enrolment(authority))

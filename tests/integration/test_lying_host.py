@@ -95,6 +95,7 @@ def test_each_lie_has_its_sentence():
     assert sorted(SENTENCES) == sorted(lies.REQUESTS)
 
 
+@pytest.mark.one_core
 def test_a_request_that_the_task_did_not_ask_for_is_refused(play, liar, authority):
     """Each lie with its sentence; no request to the CA at all, so nothing was minted; the staged keys are gone."""
     host = liar("liar", list(lies.REQUESTS))
@@ -164,6 +165,7 @@ def test_a_failure_of_a_host_is_measured(play, liar, authority):
     assert run["show"].msg == "nothing"
 
 
+@pytest.mark.one_core
 def test_the_lies_are_told(play, liar, authority):
     """The same interpreter with nothing to tell issues: it is the lie that is refused."""
     host = liar("honest", [])

@@ -266,6 +266,7 @@ def test_every_form_of_a_key(play, authority, tmp_path):
 KINDS = ["ansible", "p384", "p521", "rsa", "ed25519", "named-key", "hidden"]
 
 
+@pytest.mark.one_core
 def test_every_kind_of_key(play, authority, tmp_path):
     """The CA signs with the tokens of each; the lookup makes them, because it is quicker than a task for each."""
     lookup = "lookup('privatepki.stepca.stepca_token', 'x.example.com', %s)"

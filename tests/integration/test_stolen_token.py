@@ -11,6 +11,8 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
 from tests.integration.judging import leftovers, make_request, post
 from tests.integration.pairs import CERTIFICATE, GROUP, pair
 from tests.integration.support import enrolment
@@ -47,6 +49,7 @@ def thief(authority, certificate, key):
         server.shutdown()
 
 
+@pytest.mark.one_core
 def test_a_stolen_token_serves_no_other_request(play, host, authority, tmp_path):
     """The real CA refuses it for the thief's own request of the same names, and would have taken it for the host's."""
     tls = host.path("/etc/tls")

@@ -3,7 +3,7 @@
 # PRIVATE to the collection: may change at any time.
 """Why the CA refused a token. step-ca answers nearly every token problem with one and the same 401 text, so we look.
 
-What can be seen from outside: clocks, the provisioner's name, its key id, the host in the audience.
+What can be seen from outside: clocks, the provisioner's name, its key, the host in the audience.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from urllib.parse import urlsplit
 
 from . import api, certificates, durations
 from .errors import ApiError, TransportError
+from .library import InvalidSignature, UnsupportedAlgorithm, ec, ed25519, hashes, padding, rsa, utils
 
 #: step-ca allows this much between its clock and a token's (go-jose leeway).
 LEEWAY = timedelta(seconds=60)
+_CURVES = {"P-256": "SECP256R1", "P-384": "SECP384R1", "P-521": "SECP521R1"}
+_DIGESTS = {"256": "SHA256", "384": "SHA384", "512": "SHA512"}
 
 
 def claims(token: str) -> tuple:
     """(header, claims) of a JWT (RFC 7519), not verified; ({}, {}) for what is none."""
     try:
-        header, payload = [
-            json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode("utf-8"))
-            for part in token.split(".")[:2]
-        ]
+        header, payload = [json.loads(_unbase64(part).decode("utf-8")) for part in token.split(".")[:2]]
     except ValueError:
         return {}, {}
     return (header, payload) if isinstance(header, dict) and isinstance(payload, dict) else ({}, {})
@@ -41,10 +41,10 @@ def explain(error: ApiError, token: str, authority, source: str, purpose: str = 
     text = "step-ca at %s refused the token (%s)." % (authority.url, api.status_line(error.status))
     if "certificate authority logs" not in error.message:
         text += " It says: %s" % error.message
-    header, content = claims(token)
+    content = claims(token)[1]
     finding = (
         clock_problem(content, error.date)
-        or _provisioner_problem(header, content, authority, source)
+        or _provisioner_problem(token, authority, source)
         or _audience_problem(content, authority, purpose)
         or "Its clock, provisioner, key and audience look right, so the token was probably used before or made before the CA "
         "last started. Each token serves once; the CA's log names the reason."
@@ -118,7 +118,8 @@ def list_provisioners(provisioners) -> str:
     return ", ".join('"%s" (%s)' % (item.get("name"), item.get("type")) for item in provisioners) or "none at all"
 
 
-def _provisioner_problem(header: dict, content: dict, authority, source: str) -> str:
+def _provisioner_problem(token: str, authority, source: str) -> str:
+    header, content = claims(token)
     name, key_id = content.get("iss"), header.get("kid")
     try:
         provisioners = authority.provisioners()
@@ -133,12 +134,17 @@ def _provisioner_problem(header: dict, content: dict, authority, source: str) ->
         )
     if named[0].get("state") == "Uninitialized":
         return 'The provisioner "%s" is not working at the CA: %s.' % (name, named[0].get("stateReason"))
-    has = (named[0].get("key") or {}).get("kid")
-    if has and key_id and has != key_id:
+    jwk = named[0].get("key") or {}
+    if jwk.get("kid") and key_id and jwk["kid"] != key_id:
         return 'The key is not that of the provisioner "%s": the token was made with the key id %s, the CA has %s.' % (
             name,
             key_id,
-            has,
+            jwk["kid"],
+        )
+    if key_id and not _is_signed_by(jwk, str(header.get("alg")), token):
+        return (
+            'The key is not that of the provisioner "%s": the token names its key id %s, but was signed with another key. '
+            "Take the private key that belongs to it." % (name, key_id)
         )
     return ""
 
@@ -171,3 +177,39 @@ def _instant(seconds):
         return datetime.fromtimestamp(seconds, timezone.utc) if isinstance(seconds, (int, float)) else None
     except (ValueError, OverflowError, OSError):
         return None
+
+
+def _is_signed_by(jwk: dict, algorithm: str, token: str) -> bool:
+    """Whether the key of a public JWK (RFC 7517) signed this JWT (RFC 7518, 3); True for a key that is not understood."""
+    signed, _dot, signature = token.rpartition(".")
+    try:
+        _verify(jwk, algorithm, _unbase64(signature), signed.encode("ascii"))
+    except InvalidSignature:
+        return False
+    except (KeyError, TypeError, ValueError, UnsupportedAlgorithm):
+        pass
+    return True
+
+
+def _verify(jwk: dict, algorithm: str, signature: bytes, signed: bytes) -> None:
+    numbers = {name: _unbase64(jwk[name]) for name in ("x", "y", "n", "e") if name in jwk}
+    whole = {name: int.from_bytes(content, "big") for name, content in numbers.items()}
+    if jwk["kty"] == "OKP":
+        ed25519.Ed25519PublicKey.from_public_bytes(numbers["x"]).verify(signature, signed)
+        return
+    digest = getattr(hashes, _DIGESTS[algorithm[2:]])()
+    if jwk["kty"] == "EC":
+        curve = getattr(ec, _CURVES[jwk["crv"]])()
+        half = len(signature) // 2
+        pair = utils.encode_dss_signature(
+            int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big")
+        )
+        ec.EllipticCurvePublicNumbers(whole["x"], whole["y"], curve).public_key().verify(pair, signed, ec.ECDSA(digest))
+    else:
+        pss = padding.PSS(padding.MGF1(digest), digest.digest_size)
+        filling = pss if algorithm.startswith("PS") else padding.PKCS1v15()
+        rsa.RSAPublicNumbers(whole["e"], whole["n"]).public_key().verify(signature, signed, filling, digest)
+
+
+def _unbase64(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

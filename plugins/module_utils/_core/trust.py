@@ -181,25 +181,24 @@ def _compare_defaults(wanted: Wanted, plan: Plan) -> None:
     """step reads ca-url, fingerprint and root from config/defaults.json; other keys there are the user's."""
     path = _step(wanted, "config/defaults.json")
     content = files.read(files.resolve(path, "step_path"))
-    if not wanted.present:
-        if content is not None:
-            plan.reasons.append("%s is there; wanted is none" % path)
-            plan.writes[path] = None
-        return
     try:
         found = json.loads(content) if content else {}
     except ValueError:
         found = {}
-    ours = {"ca-url": wanted.url, "fingerprint": wanted.fingerprints[0], "root": _step(wanted, "certs/root_ca.crt")}
     found = found if isinstance(found, dict) else {}
+    ours = {"ca-url": wanted.url, "fingerprint": wanted.fingerprints[0], "root": _step(wanted, "certs/root_ca.crt")}
+    ours = ours if wanted.present else dict.fromkeys(ours)
     differing = [name for name in sorted(ours) if found.get(name) != ours[name]]
     plan.before[path] = {name: found.get(name) for name in ours}
     plan.after[path] = ours
+    plan.reasons += [
+        "%s in %s is %s; wanted is %s" % (name, path, found.get(name) or "none", ours[name] or "none")
+        for name in differing
+    ]
     if differing:
-        plan.reasons += [
-            "%s in %s is %s; wanted is %s" % (name, path, found.get(name), ours[name]) for name in differing
-        ]
-        plan.writes[path] = (json.dumps(dict(found, **ours), indent=2, sort_keys=True) + "\n").encode("utf-8")
+        left = {name: value for name, value in found.items() if name not in ours}
+        left.update(ours if wanted.present else {})
+        plan.writes[path] = (json.dumps(left, indent=2, sort_keys=True) + "\n").encode("utf-8") if left else None
 
 
 def _compare_store(wanted: Wanted, plan: Plan, store, roots, held: dict) -> None:

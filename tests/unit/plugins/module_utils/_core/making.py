@@ -197,6 +197,10 @@ def lab():
     return Authority()
 
 
+#: An authority that none of them trusts.
+FOREIGN = Authority("Foreign", number=10)
+
+
 class Older:
     """A certificate as cryptography 3.3 has it, without what came later."""
 

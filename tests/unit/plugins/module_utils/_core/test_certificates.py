@@ -17,22 +17,13 @@ from hypothesis import strategies as st
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates, durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import CertificateError
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core import making
-from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.making import (
-    DAY,
-    HOUR,
-    MINUTE,
-    NOW,
-    Authority,
-    lab,
-    steady,
-)
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.making import FOREIGN, HOUR, NOW, lab
 
 SHARE = durations.Share(0.33)
-FOREIGN = Authority("Foreign", number=10)
-NAMESAKE = Authority("Lab", number=20)
-SHORT = Authority("Short", number=30, intermediate_end=HOUR)
-AGED = Authority("Aged", number=40, root_end=timedelta(0))
-OUTLIVED = Authority("Outlived", number=50, intermediate_end=timedelta(0))
+NAMESAKE = making.Authority("Lab", number=20)
+SHORT = making.Authority("Short", number=30, intermediate_end=HOUR)
+AGED = making.Authority("Aged", number=40, root_end=timedelta(0))
+OUTLIVED = making.Authority("Outlived", number=50, intermediate_end=timedelta(0))
 KEY = making.key_sha256(making.key())
 
 
@@ -43,8 +34,8 @@ def self_signed(powers=()):
         making.key().public_key(),
         name,
         making.key(),
-        NOW - MINUTE,
-        NOW + DAY,
+        NOW - making.MINUTE,
+        NOW + making.DAY,
         [making.general_names(["web"])] + list(powers),
     )
 
@@ -53,7 +44,7 @@ def no_ca_in_between():
     """A leaf that another leaf has signed."""
     upper = lab().leaf(["upper.example"], "upper", making.key(number=1))
     leaf = making.certificate(
-        making.subject("web"), making.key().public_key(), upper.subject, making.key(number=1), NOW, NOW + DAY
+        making.subject("web"), making.key().public_key(), upper.subject, making.key(number=1), NOW, NOW + making.DAY
     )
     return [leaf, upper, lab().intermediate]
 
@@ -155,7 +146,7 @@ def test_the_provisioner_of_a_real_certificate_is_read():
     assert certificates.provisioner(leaf) == ("ops", key_id)
 
 
-@steady
+@making.steady
 @given(st.one_of(st.binary(max_size=40), st.binary(max_size=40).map(lambda content: making.tlv(0x30, content))))
 def test_garbage_in_the_extension_is_no_reason_to_fail(der):
     leaf = extended(der)
@@ -190,7 +181,13 @@ def test_an_extension_that_cannot_be_read_names_no_provisioner(der):
         "duration": (lab(), NOW, NOW + 100 * HOUR, timedelta(hours=10), NOW + 90 * HOUR),
         "more than its life": (lab(), NOW, NOW + 100 * HOUR, timedelta(hours=200), NOW - 100 * HOUR),
         "intermediate ends earlier": (SHORT, NOW - HOUR, NOW + 100 * HOUR, durations.Share(0.5), NOW),
-        "the same as a duration": (SHORT, NOW - HOUR, NOW + 100 * HOUR, timedelta(minutes=10), NOW + 50 * MINUTE),
+        "the same as a duration": (
+            SHORT,
+            NOW - HOUR,
+            NOW + 100 * HOUR,
+            timedelta(minutes=10),
+            NOW + 50 * making.MINUTE,
+        ),
     },
 )
 def test_when_a_certificate_is_due(chain, begin, end, renew_before, when):
@@ -200,7 +197,7 @@ def test_when_a_certificate_is_due(chain, begin, end, renew_before, when):
 
 def test_the_end_of_a_chain_is_its_earliest():
     assert certificates.end_of_life(SHORT.chain()) == NOW + HOUR
-    assert certificates.end_of_life(lab().chain()) == NOW + DAY
+    assert certificates.end_of_life(lab().chain()) == NOW + making.DAY
 
 
 @making.table(
@@ -222,7 +219,7 @@ def test_a_chain_that_leads_to_a_trusted_root(chain, roots):
 
 @pytest.mark.parametrize("key_type", ["ec-p384", "rsa-2048", "ed25519"])
 def test_every_kind_of_authority_key_is_verified(key_type):
-    authority = Authority("Other", number=60, key_type=key_type)
+    authority = making.Authority("Other", number=60, key_type=key_type)
     assert certificates.chain_problem(authority.chain(), [authority.root], NOW) == ""
 
 
@@ -287,10 +284,15 @@ def test_a_chain_that_does_not(chain, roots, words):
 
 def test_a_chain_without_basic_constraints_above_is_no_chain():
     upper = making.certificate(
-        making.subject("Old"), making.key(number=2).public_key(), lab().root.subject, lab().root_key, NOW, NOW + DAY
+        making.subject("Old"),
+        making.key(number=2).public_key(),
+        lab().root.subject,
+        lab().root_key,
+        NOW,
+        NOW + making.DAY,
     )
     leaf = making.certificate(
-        making.subject("web"), making.key().public_key(), upper.subject, making.key(number=2), NOW, NOW + DAY
+        making.subject("web"), making.key().public_key(), upper.subject, making.key(number=2), NOW, NOW + making.DAY
     )
     assert certificates.chain_problem([leaf, upper], [lab().root], NOW) == "CN=Old is not a CA certificate"
 
@@ -372,7 +374,7 @@ AS_CA = [x509.BasicConstraints(True, None)]
             "makes it due when 720h are left. Lower renew_before, or ask for a longer life",
         ),
         "due at once for the intermediate": (
-            SHORT.chain(end=NOW + 90 * DAY),
+            SHORT.chain(end=NOW + 90 * making.DAY),
             {"renew_before": "2h"},
             "due at once: it ends in 1h (on 2026-07-01T13:00:00Z)",
         ),
@@ -387,10 +389,10 @@ def test_an_answer_of_the_ca_is_refused(chain, options, words):
 
 @pytest.mark.parametrize("key_type", ["ec-p256", "rsa-2048", "ed25519"])
 def test_an_older_library_verifies_the_same(key_type):
-    authority = Authority("Old Library", number=70, key_type=key_type)
-    impostor = Authority("Old Library", number=80, key_type=key_type)
+    authority = making.Authority("Old Library", number=70, key_type=key_type)
+    impostor = making.Authority("Old Library", number=80, key_type=key_type)
     leaf, intermediate = [making.Older(certificate) for certificate in authority.chain()]
-    assert (certificates.not_before(leaf), certificates.not_after(leaf)) == (NOW - MINUTE, NOW + DAY)
+    assert (certificates.not_before(leaf), certificates.not_after(leaf)) == (NOW - making.MINUTE, NOW + making.DAY)
     assert certificates.chain_problem([leaf, intermediate], [authority.root], NOW) == ""
     assert "none of the trusted roots" in certificates.chain_problem([leaf, intermediate], [impostor.root], NOW)
     assert not certificates.is_issued_by(leaf, impostor.intermediate)

@@ -86,6 +86,64 @@ def test_a_key_that_is_not_the_provisioners():
     )
 
 
+KINDS = {
+    "ES256": {"kty": "EC", "crv": "P-256"},
+    "ES384": {"kty": "EC", "crv": "P-384"},
+    "ES512": {"kty": "EC", "crv": "P-521"},
+    "RS256": {"kty": "RSA", "size": 2048},
+    "RS512": {"kty": "RSA", "size": 2048},
+    "PS256": {"kty": "RSA", "size": 2048},
+    "EdDSA": {"kty": "OKP", "crv": "Ed25519"},
+}
+
+
+def provisioner_key(algorithm):
+    """A private key by jwcrypto, which has no line of code in common with ours."""
+    return pytest.importorskip("jwcrypto.jwk").JWK.generate(**KINDS[algorithm])
+
+
+def listed(key, **changes):
+    """The provisioner ops with the public half of this key, as the CA lists it."""
+    return dict(OPS, key=dict(key.export_public(as_dict=True), kid="kid-1", **changes))
+
+
+def signed(key, algorithm):
+    """A token with the right key id, signed by this key."""
+    made = pytest.importorskip("jwcrypto.jwt").JWT(
+        {"alg": algorithm, "kid": "kid-1"}, diagnosis.claims(token())[1], algs=[algorithm]
+    )
+    made.make_signed_token(key)
+    return made.serialize()
+
+
+@pytest.mark.parametrize("algorithm", KINDS)
+def test_a_key_that_only_has_the_name_of_the_provisioners(algorithm):
+    right, other = (provisioner_key(algorithm) for _each in range(2))
+    authority = Authority([listed(right)])
+    assert "probably used before" in explain(signed(right, algorithm), authority)
+    assert explain(signed(other, algorithm), authority) == REFUSED + (
+        ' The key is not that of the provisioner "ops": the token names its key id kid-1, but was signed with another key. '
+        "Take the private key that belongs to it."
+    )
+
+
+@pytest.mark.parametrize("algorithm, other", [("ES256", "RS256"), ("RS256", "ES256"), ("EdDSA", "ES256")])
+def test_a_key_of_another_kind_with_the_same_name(algorithm, other):
+    right, wrong = provisioner_key(algorithm), provisioner_key(other)
+    assert "signed with another key" in explain(signed(wrong, other), Authority([listed(right)]))
+
+
+@pytest.mark.parametrize("changes", [{"kty": "new"}, {"crv": "P-1"}, {"x": 7}, {"x": "AA"}, {"y": None}])
+def test_a_key_that_is_not_understood_is_not_blamed(changes):
+    key = provisioner_key("ES256")
+    assert "probably used before" in explain(signed(key, "ES256"), Authority([listed(key, **changes)]))
+
+
+def test_an_algorithm_that_is_not_understood_is_not_blamed():
+    text = token(header={"kid": "kid-1", "alg": "EC-NEW"})
+    assert "probably used before" in explain(text, Authority([listed(provisioner_key("ES256"))]))
+
+
 def test_a_provisioner_that_does_not_work():
     broken = dict(OPS, state="Uninitialized", stateReason="bad claims")
     assert 'The provisioner "ops" is not working at the CA: bad claims.' in explain(token(), Authority([broken]))

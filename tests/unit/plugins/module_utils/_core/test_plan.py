@@ -15,6 +15,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors imp
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core import making
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.making import (
     DAY,
+    FOREIGN,
     HOUR,
     MINUTE,
     NOW,
@@ -23,7 +24,6 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
     steady,
 )
 
-FOREIGN = Authority("Foreign", number=10)
 ENDED = Authority("Ended", number=90, intermediate_end=-HOUR)
 SECOND = timedelta(seconds=1)
 

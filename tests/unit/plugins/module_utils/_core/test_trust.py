@@ -235,6 +235,26 @@ def test_what_step_had_is_taken_away(tmp_path):
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_what_else_is_in_the_defaults_of_step_stays_when_ours_is_taken_away(tmp_path):
+    bring_about(want(OLD, step_path=tmp_path, url="https://ca.internal"))
+    path = tmp_path / "config" / "defaults.json"
+    mine = {"redirect-url": "mine", "password-file": None}
+    path.write_text(json.dumps(dict(json.loads(path.read_text(encoding="utf-8")), **mine)), encoding="utf-8")
+    plan = bring_about(want(OLD, step_path=tmp_path, present=False), given=False)
+    assert "ca-url in %s is https://ca.internal; wanted is none" % path in plan.reasons
+    assert json.loads(path.read_text(encoding="utf-8")) == mine
+    assert [one for one in tmp_path.rglob("*") if one.is_file()] == [path]
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "{", '{"redirect-url": "mine"}'])
+def test_defaults_of_step_without_anything_of_ours_are_not_taken_away(tmp_path, content):
+    path = tmp_path / "config" / "defaults.json"
+    path.parent.mkdir()
+    path.write_text(content, encoding="utf-8")
+    assert bring_about(want(OLD, step_path=tmp_path, present=False), given=False).reasons == []
+    assert path.read_text(encoding="utf-8") == content
+
+
 def test_the_step_client_needs_a_url(tmp_path):
     with pytest.raises(OptionError, match="ca_url is required with step_path"):
         examine(want(OLD, step_path=tmp_path))
@@ -313,6 +333,16 @@ def test_a_rotation_takes_the_old_root_out_of_the_store(store, roots_file):
         bring_about(want(*roots, system_trust=True, root_path=roots_file))
         take_over()
     assert [path.name for path in folder.iterdir()] == [in_store(NEW)]
+
+
+def test_tasks_for_two_authorities_leave_each_others_roots_in_the_store(store):
+    folder, take_over = store
+    for one in (OLD, NEW):
+        bring_about(want(one, system_trust=True))
+        take_over()
+    assert [examine(want(one, system_trust=True)).reasons for one in (OLD, NEW)] == [[], []]
+    plan = bring_about(want(OLD, system_trust=True, present=False), given=False)
+    assert plan.refresh and [path.name for path in folder.iterdir()] == [in_store(NEW)]
 
 
 def test_the_store_is_left_as_it_was_found(store):
