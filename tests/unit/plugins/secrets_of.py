@@ -63,14 +63,16 @@ def jwe_of(content_of, password=PASSWORD, algorithm="PBES2-HS256+A128KW", conten
         jwa.default_max_pbkdf2_iterations = before
 
 
-def jwe_json_of(jwk: dict, passwords, aad=None) -> dict:
-    """A JWE as JSON by jwcrypto, whose recipients open it by a password each; one alone makes it flattened."""
+def jwe_json_of(jwk: dict, passwords, aad=None, protect=True) -> dict:
+    """A JWE as JSON by jwcrypto, whose recipients open it by a password each; one alone makes it flattened.
+
+    protect: whether it has a protected header."""
     jwe, of_jwk = pytest.importorskip("jwcrypto.jwe"), importlib.import_module("jwcrypto.jwk")
     algorithms = ["PBES2-HS256+A128KW", "PBES2-HS384+A192KW", "PBES2-HS512+A256KW"]
     made = jwe.JWE(
         json.dumps(jwk).encode("utf-8"),
-        protected=json.dumps({"enc": "A256GCM"}),
-        unprotected=json.dumps({"cty": "jwk+json"}),
+        protected=json.dumps({"enc": "A256GCM"}) if protect else None,
+        unprotected=json.dumps({"cty": "jwk+json"} if protect else {"enc": "A256GCM"}),
         aad=aad,
         algs=[*algorithms, "A256GCM"],
     )

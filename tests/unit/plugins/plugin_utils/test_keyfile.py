@@ -175,6 +175,12 @@ def test_what_protects_a_jwe_is_checked():
     assert "does not open" in refusal(value, "wrong")
 
 
+def test_a_jwe_without_a_protected_header():
+    value = jwe_json_of(JWK, [PASSWORD], protect=False)
+    assert "protected" not in value and opened(value, PASSWORD) == JWK
+    assert "does not open" in refusal(dict(value, unprotected={"enc": "A128GCM"}), PASSWORD)
+
+
 def test_no_header_overrules_the_protected_one():
     compact = dict(zip(("protected", "encrypted_key", "iv", "ciphertext", "tag"), jwe_of(JWK).split("."), strict=True))
     assert opened(dict(compact, header={"p2c": 1}, unprotected={"enc": "A128GCM"}), PASSWORD) == JWK
