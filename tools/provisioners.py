@@ -61,6 +61,21 @@ class Provisioner:
         """The key without its private half."""
         return {**jwk.JWK(**self.jwk).export_public(as_dict=True)}
 
+    @property
+    def pem(self) -> str:
+        """The private key as PEM, PKCS#8, not encrypted."""
+        return jwk.JWK(**self.jwk).export_to_pem(private_key=True, password=None).decode("ascii")
+
+    def jwe_for(self, *passwords: str) -> str:
+        """The private key as a JWE in JSON that each of these passwords opens, in the general form if there are two."""
+        message = jwe.JWE(json.dumps(self.jwk).encode(), json.dumps({"cty": "jwk+json", "enc": self.enc}))
+        message.allowed_algs = ["PBES2-HS256+A128KW", self.enc]
+        for password in passwords:
+            salt = base64url_encode(secrets.token_bytes(16))
+            header = {"alg": "PBES2-HS256+A128KW", "p2c": self.rounds, "p2s": salt}
+            message.add_recipient(jwk.JWK.from_password(password), json.dumps(header))
+        return message.serialize()
+
     @cached_property
     def jwe(self) -> str:
         """The private key, encrypted with the password as `step` does, in compact form."""

@@ -18,13 +18,17 @@ options:
     type: str
   provisioner_key:
     description:
-      - The provisioner's private key, a JWK (JSON text or a mapping) or a JWE in compact form, which O(provisioner_password) opens.
+      - The provisioner's private key. A JWK, a JWE (both as C(step crypto jwk create) writes them, as text or as a mapping; a JWE
+        also in compact form), or a private key in PEM (PKCS#8, SEC1 or PKCS#1, encrypted or not).
+      - An encrypted one is opened by O(provisioner_password).
+      - A key without a key id, such as one in PEM, is looked up by its thumbprint among the provisioners that the CA lists.
+      - A key in OpenSSH's own form is not read. C(step crypto key format --pem) converts it.
       - It is used on the controller only and never reaches a managed host.
       - "Variable C(stepca_provisioner_key); environment: E(STEPCA_PROVISIONER_KEY)."
     type: raw
   provisioner_key_path:
     description:
-      - Path on the controller of a file with that key. It may be encrypted by Ansible Vault, and is then opened in memory.
+      - Path on the controller of a file with that key, in any of these forms. It may be encrypted by Ansible Vault, and is then opened in memory.
       - "Variable C(stepca_provisioner_key_path); environment: E(STEPCA_PROVISIONER_KEY_PATH), E(CERTCTL_STEPCA_KEY_PATH)."
     type: str
   provisioner_password:

@@ -97,14 +97,17 @@ options:
       - name: STEP_PROVISIONER
       - name: STEPCA_PROVISIONER
   provisioner_key:
-    description: Its private key, a JWK (JSON text or a mapping) or a JWE in compact form.
+    description:
+      - Its private key. A JWK, a JWE (as text or as a mapping; a JWE also in compact form), or a private key in PEM (PKCS#8, SEC1
+        or PKCS#1, encrypted or not).
+      - A key without a key id, such as one in PEM, is looked up by its thumbprint among the provisioners that the CA lists.
     type: raw
     vars:
       - name: stepca_provisioner_key
     env:
       - name: STEPCA_PROVISIONER_KEY
   provisioner_key_path:
-    description: Path of a file with that key. It may be encrypted by Ansible Vault.
+    description: Path of a file with that key, in any of these forms. It may be encrypted by Ansible Vault.
     type: str
     vars:
       - name: stepca_provisioner_key_path

@@ -40,10 +40,11 @@ def read(result: dict, count: int) -> list:
 
 
 def _answer(one: dict) -> dict:
+    if one.get("failed") and not one.get("outcome"):
+        return _failure(one)
     outcome = one.get("outcome")
-    failed = {"failed": True, "msg": _text(one.get("msg")) or "The host gives no reason."} if one.get("failed") else {}
     return {
-        **failed,
+        **(_failure(one) if one.get("failed") else {}),
         "outcome": outcome if outcome in _OUTCOMES else "none",
         "reasons": _texts(one.get("reasons")),
         "warnings": _texts(one.get("warnings")),
@@ -59,6 +60,10 @@ def _answer(one: dict) -> dict:
         "csr": one.get("csr"),  # csr.load measures it
         "digest": _text(one.get("digest")),
     }
+
+
+def _failure(one: dict) -> dict:
+    return {"failed": True, "msg": _text(one.get("msg")) or "The host gives no reason."}
 
 
 def _proofs(given) -> list:

@@ -10,8 +10,8 @@ from ..module_utils._core import (
     certificates,
     client,
     csr,
-    diagnosis,
     durations,
+    jws,
     keys,
     names,
     proof,
@@ -87,7 +87,7 @@ class Signing:
         """The CA would refuse a token made for other names only after it was spent."""
         if not self.token:
             return
-        _header, claims = diagnosis.claims(str(self.token.value))
+        _header, claims = jws.claims(str(self.token.value))
         if not claims:
             raise OptionError(
                 "token (from %s) is no token of step-ca's: a JWT has three parts with dots between them."

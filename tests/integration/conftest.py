@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,24 @@ def new_authority(lab: Lab) -> Iterator[Callable[..., Authority]]:
     yield make
     for one in made:
         one.stop()
+
+
+@pytest.fixture
+def step(lab: Lab, authority: Authority, tmp_path: Path) -> Callable[..., str]:
+    """Run `step`, which must succeed, with a folder of its own, and return what it prints.
+
+    Words for the CA are added where `where` is set; `given` is its standard input.
+    """
+
+    def run(*words: object, where: bool = False, given: str = "") -> str:
+        trust = ["--ca-url", authority.url, "--root", authority.root_path] if where else []
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "STEPPATH": str(tmp_path / "step")}
+        command = [str(word) for word in [lab.step, *words, *trust]]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, input=given, check=False)
+        assert done.returncode == 0, "%s\n%s%s" % (command, done.stdout, done.stderr)
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture

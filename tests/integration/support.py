@@ -9,7 +9,7 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,13 @@ class Core:
             check=True,
         )
         return Vaulted(done.stdout)
+
+    def vault_files(self, password_file: Path, paths: Iterable[Path]) -> None:
+        """Encrypt files as a whole, in place."""
+        files = list(paths)
+        command = [self.controller.program("ansible-vault"), "encrypt", "--vault-password-file", password_file, *files]
+        subprocess.run(command, check=True, capture_output=True)
+        assert all(path.read_text(encoding="utf-8").startswith("$ANSIBLE_VAULT") for path in files)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ SOME = (
 
 #: How the secrets are given, beside `provisioner_password`, and which tasks run then (None: all).
 WAYS = {"mapping": None, "token": SOME}
-WAYS.update(dict.fromkeys(["text", "encrypted", "published", "lookup"], ("issued",)))
+WAYS.update(dict.fromkeys(["text", "pem", "encrypted", "published", "lookup"], ("issued",)))
 
 
 def health_tasks():
@@ -109,6 +109,7 @@ def secret_forms(provisioner, tokens):
         "the key": provisioner.jwk["d"],
         "the opened key": json.dumps(provisioner.jwk),
         "the key in hex": number.hex(),
+        "the key in PEM": provisioner.pem.splitlines()[2],
         "the key in decimal": str(int.from_bytes(number, "big")),
         **{"the key in DER or PEM %d" % offset: text for offset, text in enumerate(encoded_number(number))},
         **signatures,
@@ -125,7 +126,7 @@ def encoded_number(number):
 def given(way, authority, provisioner):
     """The module_defaults of a way to give secrets."""
     keys = {"mapping": provisioner.jwk, "text": json.dumps(provisioner.jwk), "encrypted": provisioner.jwe}
-    keys["token"] = provisioner.jwk
+    keys.update(token=provisioner.jwk, pem=provisioner.pem)
     options = connection(authority, provisioner=provisioner.name, provisioner_password=provisioner.password)
     if way in keys:
         options["provisioner_key"] = keys[way]

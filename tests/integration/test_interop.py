@@ -6,31 +6,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-
-import pytest
 
 from tests.integration.judging import judge, openssl, see, traffic
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, pair
 from tests.integration.support import as_variables, connection, enrolment, openssl_verify
-
-
-@pytest.fixture
-def step(lab, authority, tmp_path):
-    """Run `step` with a folder of its own; words for the CA are added where `where` is set."""
-
-    def run(*words, where=False):
-        trust = ["--ca-url", authority.url, "--root", authority.root_path] if where else []
-        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "STEPPATH": str(tmp_path / "step")}
-        command = [str(word) for word in [lab.step, *words, *trust]]
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
-        assert done.returncode == 0, "%s\n%s%s" % (command, done.stdout, done.stderr)
-        return done.stdout
-
-    return run
 
 
 def make_request(step, path, *names):

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 
 import pytest
 
@@ -188,22 +187,6 @@ def test_environment_of_a_task(play, host, authority):
     assert "the secret" not in "".join(task.msg for task in run.failed)
 
 
-def _vaulted_files(core, vault_password, folder, contents):
-    """Files that `ansible-vault` has encrypted."""
-    folder.mkdir(parents=True)
-    for name, content in contents.items():
-        (folder / name).write_text(content, encoding="utf-8")
-        command = [
-            core.controller.program("ansible-vault"),
-            "encrypt",
-            "--vault-password-file",
-            vault_password,
-            folder / name,
-        ]
-        subprocess.run(command, check=True, capture_output=True)
-        assert (folder / name).read_text(encoding="utf-8").startswith("$ANSIBLE_VAULT")
-
-
 def test_vault(play, core, authority, tmp_path):
     """Inline values in every source, and key and password files that are encrypted as a whole."""
     vault_password = tmp_path / "vault-password"
@@ -214,7 +197,11 @@ def test_vault(play, core, authority, tmp_path):
         "key.json": json.dumps(chosen.jwk, indent=2),
         "password": chosen.password + "\n",
     }
-    _vaulted_files(core, vault_password, tmp_path / "site" / "files", plain)  # `copy` would look there too
+    files = tmp_path / "site" / "files"  # `copy` would look there too
+    files.mkdir(parents=True)
+    for name, content in plain.items():
+        (files / name).write_text(content, encoding="utf-8")
+    core.vault_files(vault_password, files.iterdir())
     password = core.vault(chosen.password, vault_password)
     key = core.vault(plain["key.json"], vault_password)
     token = "{{ lookup('privatepki.stepca.stepca_token', '%s.example.com'%s) }}"

@@ -8,28 +8,14 @@ What can be seen from outside: clocks, the provisioner's name, its key, the host
 
 from __future__ import annotations
 
-import base64
-import json
 from datetime import datetime, timedelta, timezone
 from urllib.parse import urlsplit
 
-from . import api, certificates, durations
+from . import api, certificates, durations, jws
 from .errors import ApiError, TransportError
-from .library import InvalidSignature, UnsupportedAlgorithm, ec, ed25519, hashes, padding, rsa, utils
 
 #: step-ca allows this much between its clock and a token's (go-jose leeway).
 LEEWAY = timedelta(seconds=60)
-_CURVES = {"P-256": "SECP256R1", "P-384": "SECP384R1", "P-521": "SECP521R1"}
-_DIGESTS = {"256": "SHA256", "384": "SHA384", "512": "SHA512"}
-
-
-def claims(token: str) -> tuple:
-    """(header, claims) of a JWT (RFC 7519), not verified; ({}, {}) for what is none."""
-    try:
-        header, payload = [json.loads(_unbase64(part).decode("utf-8")) for part in token.split(".")[:2]]
-    except ValueError:
-        return {}, {}
-    return (header, payload) if isinstance(header, dict) and isinstance(payload, dict) else ({}, {})
 
 
 def explain(error: ApiError, token: str, authority, source: str, purpose: str = "/sign") -> str:
@@ -41,7 +27,7 @@ def explain(error: ApiError, token: str, authority, source: str, purpose: str = 
     text = "step-ca at %s refused the token (%s)." % (authority.url, api.status_line(error.status))
     if "certificate authority logs" not in error.message:
         text += " It says: %s" % error.message
-    content = claims(token)[1]
+    content = jws.claims(token)[1]
     finding = (
         clock_problem(content, error.date)
         or _provisioner_problem(token, authority, source)
@@ -61,7 +47,7 @@ def explain_signing(error: ApiError, token: str, authority, source: str) -> ApiE
     text = 'step-ca at %s does not sign this (%s; provisioner "%s"): %s' % (
         authority.url,
         api.status_line(error.status),
-        claims(token)[1].get("iss"),
+        jws.claims(token)[1].get("iss"),
         error.message,
     )
     if "requested duration" in error.message:
@@ -85,7 +71,7 @@ def explain_renewal(error: ApiError, proof: str) -> str:
     """Why the CA did not renew a certificate, as part of a sentence. proof: what it was asked with, "" for none."""
     if "certificate authority logs" not in error.message:
         return "the CA refused to renew it (%s: %s)" % (api.status_line(error.status), error.message.rstrip("."))
-    clock = clock_problem(claims(proof)[1], error.date) if proof else ""
+    clock = clock_problem(jws.claims(proof)[1], error.date) if proof else ""
     return "the CA refused to renew it (%s)%s" % (
         api.status_line(error.status),
         ". %s" % clock.rstrip(".")
@@ -119,7 +105,7 @@ def list_provisioners(provisioners) -> str:
 
 
 def _provisioner_problem(token: str, authority, source: str) -> str:
-    header, content = claims(token)
+    header, content = jws.claims(token)
     name, key_id = content.get("iss"), header.get("kid")
     try:
         provisioners = authority.provisioners()
@@ -141,7 +127,7 @@ def _provisioner_problem(token: str, authority, source: str) -> str:
             key_id,
             jwk["kid"],
         )
-    if key_id and not _is_signed_by(jwk, str(header.get("alg")), token):
+    if key_id and _is_another_key(jwk, token):
         return (
             'The key is not that of the provisioner "%s": the token names its key id %s, but was signed with another key. '
             "Take the private key that belongs to it." % (name, key_id)
@@ -179,37 +165,9 @@ def _instant(seconds):
         return None
 
 
-def _is_signed_by(jwk: dict, algorithm: str, token: str) -> bool:
-    """Whether the key of a public JWK (RFC 7517) signed this JWT (RFC 7518, 3); True for a key that is not understood."""
-    signed, _dot, signature = token.rpartition(".")
+def _is_another_key(jwk: dict, token: str) -> bool:
+    """Whether another key than that of a public JWK made this token; False where that cannot be told."""
     try:
-        _verify(jwk, algorithm, _unbase64(signature), signed.encode("ascii"))
-    except InvalidSignature:
+        return not jws.is_signed_by(jws.public_key(jwk), token)
+    except ValueError:
         return False
-    except (KeyError, TypeError, ValueError, UnsupportedAlgorithm):
-        pass
-    return True
-
-
-def _verify(jwk: dict, algorithm: str, signature: bytes, signed: bytes) -> None:
-    numbers = {name: _unbase64(jwk[name]) for name in ("x", "y", "n", "e") if name in jwk}
-    whole = {name: int.from_bytes(content, "big") for name, content in numbers.items()}
-    if jwk["kty"] == "OKP":
-        ed25519.Ed25519PublicKey.from_public_bytes(numbers["x"]).verify(signature, signed)
-        return
-    digest = getattr(hashes, _DIGESTS[algorithm[2:]])()
-    if jwk["kty"] == "EC":
-        curve = getattr(ec, _CURVES[jwk["crv"]])()
-        half = len(signature) // 2
-        pair = utils.encode_dss_signature(
-            int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big")
-        )
-        ec.EllipticCurvePublicNumbers(whole["x"], whole["y"], curve).public_key().verify(pair, signed, ec.ECDSA(digest))
-    else:
-        pss = padding.PSS(padding.MGF1(digest), digest.digest_size)
-        filling = pss if algorithm.startswith("PS") else padding.PKCS1v15()
-        rsa.RSAPublicNumbers(whole["e"], whole["n"]).public_key().verify(signature, signed, filling, digest)
-
-
-def _unbase64(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

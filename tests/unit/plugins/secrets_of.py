@@ -63,6 +63,25 @@ def jwe_of(content_of, password=PASSWORD, algorithm="PBES2-HS256+A128KW", conten
         jwa.default_max_pbkdf2_iterations = before
 
 
+def jwe_json_of(jwk: dict, passwords, aad=None, protect=True) -> dict:
+    """A JWE as JSON by jwcrypto, whose recipients open it by a password each; one alone makes it flattened.
+
+    protect: whether it has a protected header."""
+    jwe, of_jwk = pytest.importorskip("jwcrypto.jwe"), importlib.import_module("jwcrypto.jwk")
+    algorithms = ["PBES2-HS256+A128KW", "PBES2-HS384+A192KW", "PBES2-HS512+A256KW"]
+    made = jwe.JWE(
+        json.dumps(jwk).encode("utf-8"),
+        protected=json.dumps({"enc": "A256GCM"}) if protect else None,
+        unprotected=json.dumps({"cty": "jwk+json"} if protect else {"enc": "A256GCM"}),
+        aad=aad,
+        algs=[*algorithms, "A256GCM"],
+    )
+    for password, algorithm in zip(passwords, algorithms, strict=False):
+        header = {"alg": algorithm, "p2c": 1000, "p2s": base64url(algorithm.encode("ascii"))}
+        made.add_recipient(of_jwk.JWK.from_password(password), header=json.dumps(header))
+    return json.loads(made.serialize())
+
+
 def base64url(data: bytes) -> str:
     """Without padding."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
@@ -101,6 +120,13 @@ def unusable(jwk: dict) -> list:
         ("another content in the right password", jwe_of("canary", password=CANARY)),
         ("a public key in the right password", jwe_of(public, password=CANARY)),
         ("text", "canary"),
+        ("PEM of another kind", "-----BEGIN canary-----\ncanary\n-----END canary-----"),
+        ("PEM of nothing", "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----"),
+        (
+            "PEM of nothing, encrypted",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\ncanary\n-----END ENCRYPTED PRIVATE KEY-----",
+        ),
+        ("a JWE as JSON", jwe_json_of(jwk, [PASSWORD])),
         ("JSON that is cut", json.dumps(jwk)[:-1]),
         ("a list", [jwk]),
         ("a key of no known type", dict(jwk, kty="oct", k="canary")),

@@ -12,7 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, durations, keys
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     ApiError,
     OptionError,
@@ -72,6 +72,11 @@ def verified(token, key=KEY, algorithm="ES256"):
     """(header, claims) as step-ca would accept them."""
     claims = jwt.decode(token, key.public_key(), algorithms=[algorithm], options={"verify_aud": False})
     return jwt.get_unverified_header(token), claims
+
+
+def other(kind):
+    """Another kind of key."""
+    return next(name for name in KINDS if name != kind)
 
 
 # keys in every form
@@ -139,26 +144,6 @@ def test_the_key_that_the_authority_publishes():
 # name and key id
 
 
-def test_the_thumbprint_is_that_of_the_standard():
-    # RFC 7638, 3.1
-    modulus = (
-        "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjB"
-        "ZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8"
-        "KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_"
-        "xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
-    )
-    assert (
-        _provisioner.thumbprint({"kty": "RSA", "e": "AQAB", "n": modulus, "alg": "RS256"})
-        == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
-    )
-    assert (
-        _provisioner.thumbprint({"kty": "oct"})
-        == _provisioner.thumbprint({})
-        == _provisioner.thumbprint({"kty": "EC", "x": 1})
-        == ""
-    )
-
-
 @pytest.mark.parametrize("options", [{}, {"provisioner": "ops"}])
 @pytest.mark.parametrize("kid", [None, "kid-1"])
 def test_name_and_key_id_come_from_the_authority_where_the_key_lacks_them(options, kid):
@@ -169,6 +154,21 @@ def test_name_and_key_id_come_from_the_authority_where_the_key_lacks_them(option
         **options,
     )
     assert (found.name, found.key_id) == ("ops", "kid-1")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("options", [{}, {"provisioner": "ops"}])
+def test_a_key_in_pem_is_found_by_its_thumbprint(kind, options):
+    key, algorithm = KINDS[kind]
+    pem = keys.to_pem(key)
+    listed = {name: value for name, value in jwk_of(key, kid="a key id of its own").items() if name != "d"}
+    authority = Authority(
+        ACME, dict(OPS, name="other", key=jwk_of(KINDS[other(kind)][0], kid="x")), dict(OPS, key=listed)
+    )
+    for given in ({"provisioner_key": pem.decode("ascii")}, {"provisioner_key_path": "/key", "files": {"/key": pem}}):
+        found = find(authority, **given, **options)
+        assert (found.name, found.key_id) == ("ops", "a key id of its own")
+        assert verified(mint(found), key, algorithm)[0]["alg"] == algorithm
 
 
 def test_a_key_that_no_provisioner_has():

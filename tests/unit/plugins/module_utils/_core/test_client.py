@@ -145,7 +145,7 @@ def signing(world, tokens, **more):
         told.append(spent)
         return api.sign("csr", tokens[len(told) - 1]) if len(told) <= len(tokens) else None
 
-    return told, lambda: world.authority(**more).sign(make)
+    return told, lambda: world.authority(**more).obtain(make)
 
 
 def test_a_chain_comes_with_the_clock_of_the_authority():

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import api, diagnosis, durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import api, diagnosis, durations, jws
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import ApiError, TransportError
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 
@@ -110,7 +110,7 @@ def listed(key, **changes):
 def signed(key, algorithm):
     """A token with the right key id, signed by this key."""
     made = pytest.importorskip("jwcrypto.jwt").JWT(
-        {"alg": algorithm, "kid": "kid-1"}, diagnosis.claims(token())[1], algs=[algorithm]
+        {"alg": algorithm, "kid": "kid-1"}, jws.claims(token())[1], algs=[algorithm]
     )
     made.make_signed_token(key)
     return made.serialize()
@@ -260,13 +260,13 @@ def test_an_authority_whose_certificate_cannot_be_read_is_not_compared(peer):
     ],
 )
 def test_what_is_no_token_has_no_claims(text):
-    assert diagnosis.claims(text) == ({}, {})
+    assert jws.claims(text) == ({}, {})
     assert "canary" not in explain(text)
 
 
 def test_claims_are_read_with_any_padding():
     for length in range(4):
-        assert diagnosis.claims(token(sub="x" * length))[1]["sub"] == "x" * length
+        assert jws.claims(token(sub="x" * length))[1]["sub"] == "x" * length
 
 
 @pytest.mark.parametrize("exp", ["tomorrow", None, []])
