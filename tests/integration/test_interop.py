@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.integration.judging import judge, openssl, see, traffic
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, pair
 from tests.integration.support import as_variables, connection, enrolment, openssl_verify
