@@ -144,8 +144,8 @@ options:
   renew_before:
     description:
       - The certificate is due when this much of its life is left, as a share of it (V(33%)) or as a duration (V(8h)).
-      - What is merely due is renewed, which needs no provisioner: the host proves that it holds the key. What cannot be renewed is
-        issued anew, and the reason is told.
+      - What is merely due is renewed, which needs no provisioner, since the host proves that it holds the key. What cannot be
+        renewed is issued anew, and the reason is told.
       - V(0%) means that it is never due by time.
     type: str
     default: 33%
