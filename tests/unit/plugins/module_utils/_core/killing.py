@@ -153,7 +153,7 @@ class _Signer:
     """The local authority, which gives this life whatever was asked for."""
 
     def __init__(self, life):
-        self._life = dict(zip(("begin", "end"), (pki.NOW + offset for offset in life)))
+        self._life = {"begin": pki.NOW + life[0], "end": pki.NOW + life[1]}
 
     def sign(self, request):
         return CA.sign(request, **self._life)
