@@ -132,7 +132,7 @@ class StandIn:
 
     def _renew(self, request, identity):
         proof = request.headers.get("Authorization", "").replace("Bearer ", "")
-        former = _proved(proof) if proof else _shown(identity)
+        former = _proved(proof, self.clock) if proof else _shown(identity)
         return 201, _chain(self.prolong(former))
 
     def _rekey(self, request, identity):
@@ -162,11 +162,15 @@ def _chain(pem: str) -> dict:
     return {"certChain": [one + mark for one in pem.split(mark) if one]}
 
 
-def _proved(proof: str):
-    """The certificate whose key made this proof; an error of PyJWT where another did."""
+def _proved(proof: str, clock):
+    """The certificate whose key made this proof; an error where another did, or at another time."""
     listed = jwt.get_unverified_header(proof)
     leaf = x509.load_der_x509_certificate(base64.b64decode(listed["x5cInsecure"][0]))
-    jwt.decode(proof, leaf.public_key(), algorithms=[listed["alg"]], audience=URL + "/1.0/renew")
+    any_time = {"verify_exp": False, "verify_nbf": False}
+    claims = jwt.decode(
+        proof, leaf.public_key(), algorithms=[listed["alg"]], audience=URL + "/1.0/renew", options=any_time
+    )
+    assert claims["nbf"] <= clock.timestamp() <= claims["exp"]
     return leaf
 
 
