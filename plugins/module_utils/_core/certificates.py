@@ -28,6 +28,8 @@ from .library import (
 PROVISIONER_OID = "1.3.6.1.4.1.37476.9000.64.1"
 #: The CA backdates certificates for hosts whose clock is behind; ours may be behind by as much.
 CLOCK_GRACE = timedelta(minutes=10)
+#: The CA adds its backdate (ten minutes at most in practice) to the life asked for.
+BACKDATE = timedelta(minutes=11)
 LONGEST_CHAIN = 10
 _ANY_USAGE = x509.ObjectIdentifier("2.5.29.37.0") if x509 else None
 _PEM = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
@@ -222,6 +224,12 @@ def check_renewed(chain, former, wanted, public_key_sha256: str, roots, now: dat
         raise CertificateError(
             "A renewal would end on %s, not later than now (%s)."
             % (durations.format_time(end_of_life(chain)), durations.format_time(end_of_life(former)))
+        )
+    span = not_after(leaf) - not_before(leaf)
+    if wanted.max_lifetime and span > wanted.max_lifetime + BACKDATE:
+        raise CertificateError(
+            "A renewal would live for %s, longer than max_lifetime, %s."
+            % (durations.format_duration(span), durations.format_duration(wanted.max_lifetime))
         )
     _check_life(chain, wanted, now)
 

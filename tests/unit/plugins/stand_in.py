@@ -21,7 +21,7 @@ import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import api, client
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import api, client, durations
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 
 URL = "https://ca.internal"
@@ -34,7 +34,8 @@ class StandIn:
     """An authority behind a transport.
 
     asked: what came, as Asked (by: "client certificate", "proof", "token" or ""); say: {path: outcomes} that come
-    first, each (status, body), an exception, or None for what is right; life: what it gives by itself.
+    first, each (status, body), an exception, or None for what is right; life: what it gives by itself; extensions: what
+    it puts into each certificate; template: what it makes of the names, a function of texts.
     """
 
     def __init__(self, authority=None, life=pki.DAY):
@@ -42,6 +43,8 @@ class StandIn:
         self.life = life
         self.clock = pki.NOW
         self.backdate = timedelta(minutes=1)
+        self.extensions = []
+        self.template = None
         self.asked = []
         self.say = {}
         self.revoked = []
@@ -51,9 +54,15 @@ class StandIn:
             "/1.0/renew": self._renew,
             "/1.0/rekey": self._rekey,
             "/1.0/revoke": self._revoke,
-            "/1.0/intermediates": lambda _request, _identity: (201, {"crts": [pki.pem_of(self.authority.intermediate)]}),
+            "/1.0/intermediates": lambda _request, _identity: (
+                201,
+                {"crts": [pki.pem_of(self.authority.intermediate)]},
+            ),
             "/1.0/crl": lambda _request, _identity: (200, self.crl()),
-            "/1.0/root/" + self.authority.fingerprint: lambda _request, _identity: (200, {"ca": self.authority.root_pem}),
+            "/1.0/root/" + self.authority.fingerprint: lambda _request, _identity: (
+                200,
+                {"ca": self.authority.root_pem},
+            ),
             "/1.0/provisioners?limit=100&cursor=": lambda _request, _identity: (200, {"provisioners": []}),
         }
 
@@ -105,14 +114,26 @@ class StandIn:
         signed = builder.sign(more.get("key", self.authority.key), hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.DER)
 
-    def issue(self, request_pem: str, end=None, **more) -> str:
-        """The chain for a request; end: timedelta from now, or none for what it gives by itself."""
+    def issue(self, request_pem: str, not_before="", not_after="") -> str:
+        """The chain for a request, PEM; the limits as POST /sign has them."""
         asked = x509.load_pem_x509_csr(request_pem.encode("ascii"))
         names = asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         subject = [attribute.value for attribute in asked.subject]
-        more = dict({"begin": self.clock - self.backdate, "end": self.clock + (end or self.life)}, **more)
-        leaf = self.authority.leaf(asked.public_key(), names, subject=subject[0] if subject else "none", **more)
+        begin = self._instant(not_before, self.clock) or self.clock
+        leaf = self.authority.leaf(
+            asked.public_key(),
+            self.template(names) if self.template else names,
+            subject=subject[0] if subject else "none",
+            begin=begin if not_before else begin - self.backdate,
+            end=self._instant(not_after, begin) or begin + self.life,
+            extensions=self.extensions,
+        )
         return pki.pem_of(leaf, self.authority.intermediate)
+
+    @staticmethod
+    def _instant(text, start):
+        limit = durations.parse_limit(text, "limit") if text else None
+        return start + limit if isinstance(limit, timedelta) else limit
 
     def prolong(self, former, public_key=None) -> str:
         """The chain for a certificate that is renewed: its names, its span, its extensions."""
@@ -126,9 +147,7 @@ class StandIn:
         return pki.pem_of(leaf, self.authority.intermediate)
 
     def _sign(self, request, _identity):
-        span = request.body["notAfter"]
-        hours = timedelta(hours=int(span[:-1])) if span else None
-        return 201, _chain(self.issue(request.body["csr"], hours))
+        return 201, _chain(self.issue(*(request.body[name] for name in ("csr", "notBefore", "notAfter"))))
 
     def _renew(self, request, identity):
         proof = request.headers.get("Authorization", "").replace("Bearer ", "")

@@ -132,7 +132,9 @@ def test_who_has_no_token_is_told_that_only_one_can_help(tmp_path, stand_in):
     enrol(tmp_path)
     before = pki.snapshot(tmp_path)
     stand_in.say[RENEW] = [NO]
-    with pytest.raises(OptionError, match="it is issued anew instead of renewed: .*Only issuing it anew can help, and no op"):
+    with pytest.raises(
+        OptionError, match="it is issued anew instead of renewed: .*Only issuing it anew can help, and no op"
+    ):
         run(tmp_path, stand_in, tokens(), knows={"can_issue": False})
     assert pki.snapshot(tmp_path) == before
 
@@ -166,7 +168,7 @@ def test_a_renewal_that_gains_nothing_is_not_installed(tmp_path, stand_in, polic
 
 def test_an_answer_for_another_key_is_not_installed(tmp_path, stand_in):
     enrol(tmp_path)
-    other = stand_in.issue(pki.request_pem(pki.new_key(), ["a.example"]), 2 * pki.DAY)
+    other = stand_in.issue(pki.request_pem(pki.new_key(), ["a.example"]), "", "48h")
     stand_in.say[RENEW] = [(201, {"certChain": [other]})]
     done = run(tmp_path, stand_in)
     assert done["outcome"] == "issued" and "with a certificate for another key" in done["reasons"][0]

@@ -92,7 +92,9 @@ def claiming(listed, key=None):
         "no base64": claiming(["\u00fc"]),
         "no certificate": claiming(["AAAA"]),
         "something after the certificate": claiming([der(lab().leaf()), "AAAA"]),
-        "unknown version": claiming([base64.b64encode(base64.b64decode(of_unknown_version().split(b"-----")[2])).decode()]),
+        "unknown version": claiming(
+            [base64.b64encode(base64.b64decode(of_unknown_version().split(b"-----")[2])).decode()]
+        ),
         "unknown kind of name": claiming(
             [base64.b64encode(base64.b64decode(with_unknown_name().split(b"-----")[2])).decode()]
         ),

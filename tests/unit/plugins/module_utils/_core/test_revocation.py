@@ -179,7 +179,9 @@ def test_an_intermediate_of_a_stranger_vouches_for_nothing(stand_in):
 
 
 @pytest.mark.parametrize(
-    "crts", [None, [], {}, 7, "text", [7, None, "rubbish"]], ids=["null", "none", "mapping", "number", "text", "rubbish"]
+    "crts",
+    [None, [], {}, 7, "text", [7, None, "rubbish"]],
+    ids=["null", "none", "mapping", "number", "text", "rubbish"],
 )
 def test_without_intermediates_no_list_is_believed(stand_in, crts):
     stand_in.say["/1.0/intermediates"] = [(200, {"crts": crts})]
@@ -206,7 +208,11 @@ class Naive:
     def __getattr__(self, name):
         if name.endswith("_utc"):
             raise AttributeError(name)
-        value = getattr(self._crl, name + "_utc") if name in ("next_update", "revocation_date") else getattr(self._crl, name)
+        value = (
+            getattr(self._crl, name + "_utc")
+            if name in ("next_update", "revocation_date")
+            else getattr(self._crl, name)
+        )
         return value.replace(tzinfo=None) if name in ("next_update", "revocation_date") and value else value
 
     def __len__(self):

@@ -60,7 +60,9 @@ def sent(stand_in):
 
 
 def test_one_token_signs_one_request(stand_in, tmp_path):
-    chain_pem, date = sign(stand_in, tmp_path, Tokens("one", "two"), not_after="12h", not_before="1m", template_data={"a": 1})
+    chain_pem, date = sign(
+        stand_in, tmp_path, Tokens("one", "two"), not_after="12h", not_before="1m", template_data={"a": 1}
+    )
     assert certificates.load(chain_pem.encode())[1] == CA.intermediate
     assert date == pki.NOW
     (asked,) = stand_in.asked
@@ -94,7 +96,9 @@ def test_where_tokens_end_nothing_is_sent(stand_in, tmp_path):
 
 def test_a_refusal_is_final_and_explained(stand_in, tmp_path):
     stand_in.say[SIGN] = [(401, {"message": SECRETIVE})]
-    with pytest.raises(ApiError, match="step-ca at %s refused the token .401 Unauthorized.* .a source." % URL) as caught:
+    with pytest.raises(
+        ApiError, match="step-ca at %s refused the token .401 Unauthorized.* .a source." % URL
+    ) as caught:
         sign(stand_in, tmp_path, Tokens("one", "two"), told={"retries": 5})
     assert caught.value.status == 401
     assert [one for one in sent(stand_in) if one] == ["one"]
@@ -131,7 +135,11 @@ def test_the_second_request_has_its_own_attempts(stand_in, tmp_path):
     stand_in.life = 30 * pki.DAY
     stand_in.say[SIGN] = [None, BROKEN, None]
     sign(stand_in, tmp_path, Tokens("one", "two", "three"), told={"retries": 1}, max_lifetime="24h")
-    assert [(one.token, one.body["notAfter"]) for one in stand_in.asked] == [("one", ""), ("two", "24h"), ("three", "24h")]
+    assert [(one.token, one.body["notAfter"]) for one in stand_in.asked] == [
+        ("one", ""),
+        ("two", "24h"),
+        ("three", "24h"),
+    ]
 
 
 def test_a_single_token_cannot_ask_twice_and_says_what_to_ask_for(stand_in, tmp_path):
@@ -142,7 +150,7 @@ def test_a_single_token_cannot_ask_twice_and_says_what_to_ask_for(stand_in, tmp_
 
 
 def test_an_authority_that_gives_more_than_was_asked_for_is_not_asked_for_ever(stand_in, tmp_path):
-    long = {"certChain": [stand_in.issue(REQUEST, 30 * pki.DAY)]}
+    long = {"certChain": [stand_in.issue(REQUEST, "", "30d")]}
     stand_in.say[SIGN] = [(201, long)]
     with pytest.raises(CertificateError, match="lives longer than max_lifetime, 24h, although no more was asked for"):
         sign(stand_in, tmp_path, Tokens("one", "two", "three", "four"), max_lifetime="24h")
