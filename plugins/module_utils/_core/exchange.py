@@ -63,7 +63,7 @@ def _put_right(wanted, context: Context, found: plan.Found, repaired: list) -> d
 
 def _ask(wanted, context: Context, found: plan.Found, decision: plan.Plan) -> dict:
     """What goes to the CA: a request for a key, or proofs of the one that stays."""
-    _refuse_impossible_key(wanted, found, decision)
+    _refuse_impossible_key(wanted, found)
     reasons = decision.reasons + _missing_folders(wanted, context)
     if context.dry:
         return {"reasons": reasons}
@@ -93,10 +93,12 @@ def _missing_folders(wanted, context: Context) -> list:
     return ["the folder %s is missing" % folder for folder in folders]
 
 
-def _refuse_impossible_key(wanted, found: plan.Found, decision: plan.Plan) -> None:
+def _refuse_impossible_key(wanted, found: plan.Found) -> None:
     """OptionError where a new key is due, and the task forbids it."""
-    keeps = "csr_path" if wanted.csr_path else "key_policy: keep" if wanted.key_policy == "keep" and found.key else ""
-    if keeps and found.revoked:
+    if found.key is None:
+        return
+    keeps = "csr_path" if wanted.csr_path else "key_policy: keep" if wanted.key_policy == "keep" else ""
+    if keeps and found.revoked and keys.fingerprint(found.key) == keys.fingerprint(found.chain[0].public_key()):
         raise OptionError(
             "%s: %s, and a revoked certificate always gets a new key, which this setting forbids. Make a new key, or leave the "
             "setting out." % (keeps, found.revoked)
