@@ -171,7 +171,8 @@ class Signing:
             holds = bool(answer["holding"]) and proof.chain_of(answer["holding"])[0] == chain[0]
         except (ValueError, TypeError):
             holds = False
-        if certificates.is_foreign(chain, roots) or not (holds or set(certificates.sans(chain[0])) == set(asked.sans)):
+        named = bool(asked.sans) and set(certificates.sans(chain[0])) == set(asked.sans)
+        if certificates.is_foreign(chain, roots) or not (holds or named):
             raise CsrError(
                 "The certificate with the serial %d is not revoked on the mere word of the host, which does not show the key that "
                 "belongs to it. If it is to be revoked, name its serial to stepca_revoke." % chain[0].serial_number

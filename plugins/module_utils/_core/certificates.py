@@ -40,15 +40,7 @@ def load(pem: bytes) -> list:
         raise ValueError("it holds no PEM certificate")
     if len(blocks) > LONGEST_CHAIN:
         raise ValueError("it holds %d certificates; more than %d are not looked at" % (len(blocks), LONGEST_CHAIN))
-    found = []
-    for block in blocks:
-        try:
-            certificate = x509.load_pem_x509_certificate(block)
-            certificate.extensions, certificate.public_key()
-        except csr.unreadable() as error:
-            raise ValueError(str(error)) from None
-        found.append(certificate)
-    return found
+    return [_readable(x509.load_pem_x509_certificate, block) for block in blocks]
 
 
 def count(pem: bytes) -> int:
@@ -57,8 +49,18 @@ def count(pem: bytes) -> int:
 
 
 def load_der(der: bytes):
-    """One certificate in DER."""
-    return x509.load_der_x509_certificate(der)
+    """One certificate in DER; ValueError if it cannot be read."""
+    return _readable(x509.load_der_x509_certificate, der)
+
+
+def _readable(load_one, content: bytes):
+    """A certificate all of which can be read; whatever the library says of another is a ValueError."""
+    try:
+        certificate = load_one(content)
+        certificate.extensions, certificate.public_key()
+    except csr.unreadable() as error:
+        raise ValueError(str(error)) from None
+    return certificate
 
 
 def to_pem(chain) -> bytes:

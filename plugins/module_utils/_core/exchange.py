@@ -39,13 +39,19 @@ def examine(wanted, context: Context) -> dict:
         "reasons": decision.reasons,
         "warnings": decision.warnings,
         "certificate": _facts(found.chain, wanted),
-        "needs_roots": decision.needs_roots,
+        "needs_roots": decision.needs_roots or _former_is_unknown(wanted, context, found, decision),
     }
-    if decision.needs_roots:
+    if answer["needs_roots"]:
         return answer
     if decision.outcome == "none":
         return dict(answer, **_put_right(wanted, context, found, repaired))
     return dict(answer, **_ask(wanted, context, found, decision))
+
+
+def _former_is_unknown(wanted, context: Context, found: plan.Found, decision: plan.Plan) -> bool:
+    """Whether a certificate is to be revoked once it is replaced, and only the roots can tell whose it is."""
+    replaced = wanted.revoke and found.chain and decision.outcome != "none"
+    return bool(replaced and found.roots is None and not context.dry)
 
 
 def _put_right(wanted, context: Context, found: plan.Found, repaired: list) -> dict:

@@ -148,9 +148,9 @@ class Ladder:
             if outcome == "rekeyed":
                 raise ApiError("the CA did not accept the client certificate (%s)" % error) from None
             answer = self._by_proof(former)
-        # Here, while the rung below is still in reach; accept would take the waiting key away.
-        holder = former[0] if outcome == "renewed" else csr.load(self._asked["csr"])
-        public, chain = keys.fingerprint(holder.public_key()), spending.load(answer[0])
+        # Checked here already: exchange.accept would forget the key that a token may still be needed for.
+        key = former[0].public_key() if outcome == "renewed" else csr.load(self._asked["csr"]).public_key()
+        chain, public = spending.load(answer[0]), keys.fingerprint(key)
         certificates.check_renewed(chain, former, self._wanted, public, self._context.roots, self._context.now)
         return answer
 

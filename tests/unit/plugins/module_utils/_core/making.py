@@ -59,9 +59,12 @@ def key_pem(private, password=None):
 
 def key_sha256(private):
     """SHA-256 of the public key, as the record has it."""
-    spki = private.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    return sha256_of_key(private.public_key())
+
+
+def sha256_of_key(public):
+    """SHA-256 of a public key."""
+    spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(spki).hexdigest()
 
 
