@@ -63,8 +63,9 @@ def _key(wanted, kept):
 def _named(wanted, kept) -> list:
     """The files of the set, the certificate last: those of the task, those of the record."""
     key = [wanted.key_path] if wanted.key_path and not wanted.csr_path else []
-    named = list(wanted.outputs.values()) + key + record.files(kept) + [wanted.certificate_path]
-    return [path for path in dict.fromkeys(named) if path != wanted.csr_path]
+    named = list(wanted.outputs.values()) + key + record.files(kept)
+    last = [files.resolve(wanted.certificate_path, "certificate_path"), wanted.certificate_path]
+    return list(dict.fromkeys([path for path in named if path not in last + [wanted.csr_path]] + last))
 
 
 def _there(wanted, kept) -> list:

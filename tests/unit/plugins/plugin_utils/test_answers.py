@@ -21,6 +21,7 @@ GOOD = {
     "needs_roots": False,
     "revocable": True,
     "former": "pem",
+    "former_roots": "pem",
     "holding": "a.b.c",
     "revoked": False,
     "backup_files": ["/f"],
