@@ -69,6 +69,8 @@ def _ask(wanted, context: Context, found: plan.Found, decision: plan.Plan) -> di
         return {"reasons": reasons}
     fileset.probe(wanted, context)
     asked = {"reasons": reasons}
+    if decision.outcome == "renewed":
+        fileset.probe_pkcs12(wanted, found.key)
     if decision.outcome == "renewed" and not context.by_host:
         asked["proofs"] = [
             proof.renewal(found.chain, found.key, list(context.audiences), context.now)
@@ -120,10 +122,13 @@ def _never_installed(wanted) -> list:
 def _request(wanted, found: plan.Found) -> str:
     """The request to be signed; a new key for it waits beside key_path."""
     if wanted.csr_path:
+        fileset.probe_pkcs12(wanted, fileset.private_key(wanted, found.key))
         return csr.to_pem(fileset.brought(wanted)).decode("ascii")
-    if wanted.key_policy == "keep" and found.key is not None:
-        return csr.build(found.key, wanted.common_name, wanted.sans).decode("ascii")
-    key = keys.generate(wanted.key_type)
+    keeps = wanted.key_policy == "keep" and found.key is not None
+    key = found.key if keeps else keys.generate(wanted.key_type)
+    fileset.probe_pkcs12(wanted, key)
+    if keeps:
+        return csr.build(key, wanted.common_name, wanted.sans).decode("ascii")
     files.stage(wanted.key_path, keys.to_pem(key), keys.fingerprint(key)[:32])
     return csr.build(key, wanted.common_name, wanted.sans).decode("ascii")
 

@@ -163,6 +163,12 @@ def probe(wanted, context: Context) -> None:
         outputs.read_password(wanted.pkcs12)
 
 
+def probe_pkcs12(wanted, key) -> None:
+    """Find out the same of the PKCS#12 file: older libraries make none of some keys, or no modern one."""
+    if wanted.pkcs12:
+        outputs.make("pkcs12_path", pair_of(wanted, [], key, []))
+
+
 def missing_folders(wanted) -> list:
     """The folders that the task's files need and that are not there."""
     return sorted(set(filter(None, (files.missing_folder(path) for _option, path, _kind in written(wanted)))))
@@ -282,6 +288,9 @@ def _foreign_bundle(wanted, option: str, roots) -> bool:
     if option != "combined_path":
         return False
     chain = read_chain(wanted.outputs[option])[0]
+    own = read_chain(wanted.certificate_path)[0]
+    if own and own[0] in chain:  # damaged perhaps, but of the pair
+        chain = own
     return bool(chain) and certificates.is_foreign(chain, roots)
 
 
