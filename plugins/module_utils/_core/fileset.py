@@ -285,6 +285,9 @@ def _foreign_bundle(wanted, option: str, roots) -> bool:
     if option != "combined_path":
         return False
     chain = read_chain(wanted.outputs[option])[0]
+    own = read_chain(wanted.certificate_path)[0]
+    if own and own[0] in chain:  # damaged perhaps, but of the pair
+        chain = own
     return bool(chain) and certificates.is_foreign(chain, roots)
 
 
