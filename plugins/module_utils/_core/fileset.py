@@ -155,12 +155,12 @@ def digest(wanted) -> str:
     return whole.hexdigest()
 
 
-def probe(wanted, context: Context) -> None:
-    """Find out before a token is spent whether the files can be put there, with their owners and modes."""
+def probe(wanted, context: Context, key) -> None:
+    """Find out before a token is spent whether the files can be made and put there, with their owners and modes."""
     for _option, path, kind in written(wanted):
         files.probe(path, lambda staged, path=path, kind=kind: context.finish(staged, path, kind))
-    if wanted.pkcs12:
-        outputs.read_password(wanted.pkcs12)
+    if wanted.pkcs12:  # which of them the library here can make depends on its age
+        outputs.make("pkcs12_path", pair_of(wanted, [], private_key(wanted, key), []))
 
 
 def missing_folders(wanted) -> list:
@@ -285,6 +285,9 @@ def _foreign_bundle(wanted, option: str, roots) -> bool:
     if option != "combined_path":
         return False
     chain = read_chain(wanted.outputs[option])[0]
+    own = read_chain(wanted.certificate_path)[0]
+    if own and own[0] in chain:  # damaged perhaps, but of the pair
+        chain = own
     return bool(chain) and certificates.is_foreign(chain, roots)
 
 
@@ -331,6 +334,7 @@ def former(wanted, context: Context, chain, key, roots) -> dict:
     return {
         "revocable": True,
         "former": certificates.to_pem(chain).decode("ascii"),
+        "former_roots": certificates.to_pem(roots).decode("ascii"),
         "holding": proof.renewal(chain, key, [], context.now) if holds else "",
     }
 

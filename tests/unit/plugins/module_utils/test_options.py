@@ -12,8 +12,17 @@ import pytest
 from ansible_collections.privatepki.stepca.plugins.module_utils import _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import keys, wanted
 
-MODULES = {"health": _options.HEALTH, "bootstrap": _options.BOOTSTRAP, "certificate": _options.CERTIFICATE}
+MODULES = {
+    "health": _options.HEALTH,
+    "bootstrap": _options.BOOTSTRAP,
+    "certificate": _options.CERTIFICATE,
+    "info": _options.INFO,
+    "sign": _options.SIGN,
+    "revoke": _options.REVOKE,
+}
 SECRETS = {"provisioner_key", "provisioner_password", "token"}
+#: What reaches a host: a password of a file there, and with request_from: host tokens that serve once.
+SENT = {"pkcs12_password", "_tokens"}
 
 
 class Failed(Exception):
@@ -35,7 +44,7 @@ class Module:
 @pytest.mark.parametrize("own", MODULES.values(), ids=list(MODULES))
 def test_every_module_takes_the_options_of_the_group(own):
     spec = _options.spec(own)
-    assert set(spec) == set(own) | set(_options.CONNECTION) | set(_options.PROVISIONER) | {"_exchange"}
+    assert set(spec) == set(own) | set(_options.CONNECTION) | set(_options.PROVISIONER) | {"_exchange", "_tokens"}
     assert not set(own) & (set(_options.CONNECTION) | set(_options.PROVISIONER))
 
 
@@ -54,7 +63,7 @@ def everything():
 
 
 def test_secrets_are_secret_and_nothing_else_is():
-    assert {name for name, option in everything() if option.get("no_log")} == SECRETS
+    assert {name for name, option in everything() if option.get("no_log")} == SECRETS | SENT
 
 
 def test_what_sounds_secret_says_that_it_is_none():

@@ -19,6 +19,14 @@ GOOD = {
     "warnings": ["b"],
     "certificate": dict(FACTS, sans=["dns:a"]),
     "needs_roots": False,
+    "revocable": True,
+    "former": "pem",
+    "former_roots": "pem",
+    "holding": "a.b.c",
+    "revoked": False,
+    "backup_files": ["/f"],
+    "ca_url": "https://ca.internal",
+    "proofs": ["d.e.f"],
     "csr": "pem",
     "digest": "d",
 }
@@ -65,22 +73,66 @@ def test_what_is_no_answer_of_ours_is_refused(result):
 
 @pytest.mark.parametrize(
     "given_, kept",
-    [("issued", "issued"), ("files", "files"), ("none", "none"), ("removed", "none"), (None, "none"), (7, "none")],
+    [
+        *[(outcome, outcome) for outcome in ("issued", "rekeyed", "renewed", "files", "none", "removed")],
+        ("canary", "none"),
+        (None, "none"),
+        (7, "none"),
+    ],
 )
 def test_outcomes_are_known_ones(given_, kept):
     assert one(outcome=given_)["outcome"] == kept
 
 
-def test_a_failure_has_a_reason():
-    assert one(failed=True, msg="the disk is full") == {"failed": True, "msg": "the disk is full"}
-    assert one(failed=True, msg=None)["msg"] == "The host gives no reason."
-    assert one(failed=True, msg=["x"])["msg"] == "The host gives no reason."
-    assert len(one(failed=True, msg="x" * 10**6)["msg"]) == 2000
+@pytest.mark.parametrize("outcome", [None, "issued"], ids=["nothing done", "after it was installed"])
+def test_a_failure_has_a_reason(outcome):
+    assert one(outcome=outcome, failed=True, msg="the disk is full")["msg"] == "the disk is full"
+    assert one(outcome=outcome, failed=True, msg=None)["msg"] == "The host gives no reason."
+    assert one(outcome=outcome, failed=True, msg=["x"])["msg"] == "The host gives no reason."
+    assert len(one(outcome=outcome, failed=True, msg="x" * 10**6)["msg"]) == 2000
 
 
-def test_only_true_is_true():
-    assert one(needs_roots=True)["needs_roots"] is True
-    assert [one(needs_roots=value)["needs_roots"] for value in (1, "yes", None, [])] == [False] * 4
+def test_a_failure_before_anything_was_done_is_all_there_is_to_tell():
+    assert one(outcome=None, failed=True, msg="no") == {"failed": True, "msg": "no"}
+
+
+def test_a_failure_after_the_successor_was_installed_stands_beside_it():
+    assert one(failed=True, msg="not revoked") == dict(GOOD, failed=True, msg="not revoked")
+
+
+@pytest.mark.parametrize("name", ["needs_roots", "revocable", "revoked"])
+def test_only_true_is_true(name):
+    assert one(**{name: True})[name] is True
+    assert [one(**{name: value})[name] for value in (1, "yes", None, [])] == [False] * 4
+
+
+PROOF = "e30.e30.AA"
+
+
+@pytest.mark.parametrize(
+    "given_, kept",
+    [
+        ([PROOF, PROOF], [PROOF, PROOF]),
+        ([PROOF + "\r\nX-Canary: 1", PROOF], [PROOF]),
+        ([PROOF + "\n"], []),
+        (["e30.e30", "e30.e30.AA.AA", "e30..AA", "", " " + PROOF], []),
+        ([7, None, [PROOF], {"a": PROOF}], []),
+        (["a.b." + "c" * 64 * 1024], []),
+        ([PROOF] * 1000, [PROOF] * 100),
+        (PROOF, []),
+        (None, []),
+    ],
+    ids=["good", "a header smuggled in", "end of line", "parts", "types", "too long", "too many", "text", "nothing"],
+)
+def test_only_what_can_be_a_proof_is_sent_on(given_, kept):
+    assert one(proofs=given_)["proofs"] == kept
+    assert one(holding=PROOF)["holding"] == PROOF
+    assert one(holding=PROOF + "\n")["holding"] == one(holding=None)["holding"] == ""
+
+
+def test_a_former_certificate_is_cut_at_the_size_of_a_chain():
+    assert len(one(former="x" * 10**6)["former"]) == 64 * 1024
+    assert one(former=None)["former"] == ""
 
 
 def test_lists_and_texts_have_a_limit():
@@ -121,10 +173,13 @@ def test_whatever_comes_has_the_shape_of_an_answer(answer):
     except CsrError:
         assert not isinstance(answer, dict)
         return
-    if found.get("failed"):
-        assert set(found) == {"failed", "msg"} and isinstance(found["msg"], str)
+    if found.pop("failed", False):
+        assert isinstance(found.pop("msg"), str)
+    assert set(found) in (set(GOOD), set())
+    if not found:
         return
-    assert set(found) == set(GOOD)
+    assert found["outcome"] in _answers._OUTCOMES
+    assert all(isinstance(proof, str) for proof in found["proofs"])
     assert all(isinstance(reason, str) for reason in found["reasons"] + found["warnings"])
     assert found["digest"] is None or isinstance(found["digest"], str)
     for name, value in (found["certificate"] or {}).items():

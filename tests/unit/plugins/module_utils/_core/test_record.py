@@ -54,6 +54,7 @@ def test_what_a_record_holds():
             "not_before": "2026-07-01T12:00:00Z",
             "not_after": "24h",
             "provisioner": "ansible",
+            "template_data": None,
         },
         "given": {
             "serial": str(chain[0].serial_number),
@@ -76,6 +77,7 @@ def test_what_was_not_asked_for_is_null_in_the_record():
         "not_before": None,
         "not_after": None,
         "provisioner": None,
+        "template_data": None,
     }
 
 

@@ -43,9 +43,10 @@ def test_the_options_of_an_entry_become_values():
     assert entry.not_after == durations.parse_time("2030-01-31T12:00:00Z", "not_after")
     assert entry.renew_before == durations.Share(0.25)
     assert entry.force is True
+    nothing = dict.fromkeys(["owner", "group", "mode", "seuser", "serole", "setype", "selevel"])
     assert entry.attributes == {
-        "certificate": {"owner": "web", "group": None, "mode": None},
-        "key": {"owner": None, "group": None, "mode": "0640"},
+        "certificate": dict(nothing, owner="web"),
+        "key": dict(nothing, mode="0640"),
     }
 
 
