@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ..module_utils import _options
 from ..module_utils._core import certificates, revocation, spending
-from ..module_utils._core.errors import ApiError, CertificateError, OptionError, StepCAError
+from ..module_utils._core.errors import ApiError, CertificateError, OptionError
 from ..plugin_utils._action import StepCAAction
 from ..plugin_utils._signing import Signing
 
@@ -51,5 +51,3 @@ class ActionModule(StepCAAction):
             return not signing.revoked().sentence(int(serial))
         except ApiError:
             return True
-        except StepCAError as error:
-            raise error from None

@@ -40,7 +40,7 @@ SENTENCES = {
     "five megabytes": ["bytes; more than 65536 are not looked at"],
     "two blocks": ["must be one PEM block; 2 blocks came"],
     "a private key too": ["must be one PEM block; 2 blocks came"],
-    "wrong signature": ["signature of the host's certificate request is wrong"],
+    "wrong signature": ["signature of the certificate request is wrong"],
     "no DER": ["certificate request cannot be read"],
     "no ASCII": ["certificate request cannot be read"],
     "no PEM": ["must be one PEM block; 0 blocks came"],

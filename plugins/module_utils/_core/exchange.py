@@ -41,13 +41,19 @@ def examine(wanted, context: Context) -> dict:
         "reasons": decision.reasons,
         "warnings": decision.warnings,
         "certificate": _facts(found.chain, wanted),
-        "needs_roots": decision.needs_roots,
+        "needs_roots": decision.needs_roots or _former_is_unknown(wanted, context, found, decision),
     }
-    if decision.needs_roots:
+    if answer["needs_roots"]:
         return answer
     if decision.outcome == "none":
         return dict(answer, **_put_right(wanted, context, found, digest, repaired))
     return dict(answer, **_ask(wanted, context, found, digest, decision))
+
+
+def _former_is_unknown(wanted, context: Context, found: plan.Found, decision: plan.Plan) -> bool:
+    """Whether a certificate is to be revoked once it is replaced, and only the roots can tell whose it is."""
+    replaced = wanted.revoke and found.chain and decision.outcome != "none"
+    return bool(replaced and found.roots is None and not context.dry)
 
 
 def _put_right(wanted, context: Context, found: plan.Found, digest: str, repaired: list) -> dict:
@@ -65,22 +71,23 @@ def _put_right(wanted, context: Context, found: plan.Found, digest: str, repaire
 
 def _ask(wanted, context: Context, found: plan.Found, digest: str, decision: plan.Plan) -> dict:
     """What goes to the CA: a request for a key, or proofs of the one that stays."""
-    _refuse_impossible_key(wanted, found, decision)
+    _refuse_impossible_key(wanted, found)
     reasons = decision.reasons + _missing_folders(wanted, context)
     if context.dry:
         return {"reasons": reasons}
-    fileset.probe(wanted, context)
     asked = {"reasons": reasons, "digest": digest}
-    if decision.outcome == "renewed" and not context.by_host:
+    relayed = decision.outcome == "renewed" and not context.by_host
+    key = found.key if relayed or wanted.csr_path or _keeps(wanted, found) else keys.generate(wanted.key_type)
+    fileset.probe(wanted, context, key)
+    if relayed:
         asked["proofs"] = [
-            proof.renewal(found.chain, found.key, list(context.audiences), context.now)
-            for _one in range(context.attempts)
+            proof.renewal(found.chain, key, list(context.audiences), context.now) for _one in range(context.attempts)
         ]
-    elif context.can_issue or decision.outcome == "rekeyed":
+    elif context.can_issue or decision.outcome == "rekeyed" or not context.by_host:
         asked["warnings"] = decision.warnings + _never_installed(wanted)
-        asked["csr"] = _request(wanted, found)
-    key = fileset.private_key(wanted, found.key)
-    return dict(asked, **fileset.former(wanted, context, found.chain, key, found.roots))
+        asked["csr"] = _request(wanted, found, key)
+    former_key = fileset.private_key(wanted, found.key)
+    return dict(asked, **fileset.former(wanted, context, found.chain, former_key, found.roots))
 
 
 def _missing_folders(wanted, context: Context) -> list:
@@ -93,10 +100,12 @@ def _missing_folders(wanted, context: Context) -> list:
     return ["the folder %s is missing" % folder for folder in folders]
 
 
-def _refuse_impossible_key(wanted, found: plan.Found, decision: plan.Plan) -> None:
+def _refuse_impossible_key(wanted, found: plan.Found) -> None:
     """OptionError where a new key is due, and the task forbids it."""
-    keeps = "csr_path" if wanted.csr_path else "key_policy: keep" if wanted.key_policy == "keep" and found.key else ""
-    if keeps and found.revoked:
+    if found.key is None:
+        return
+    keeps = "csr_path" if wanted.csr_path else "key_policy: keep" if wanted.key_policy == "keep" else ""
+    if keeps and found.revoked and keys.fingerprint(found.key) == keys.fingerprint(found.chain[0].public_key()):
         raise OptionError(
             "%s: %s, and a revoked certificate always gets a new key, which this setting forbids. Make a new key, or leave the "
             "setting out." % (keeps, found.revoked)
@@ -118,14 +127,17 @@ def _never_installed(wanted) -> list:
     ]
 
 
-def _request(wanted, found: plan.Found) -> str:
+def _keeps(wanted, found: plan.Found) -> bool:
+    """Whether a certificate that is issued anew keeps the key."""
+    return wanted.key_policy == "keep" and found.key is not None
+
+
+def _request(wanted, found: plan.Found, key) -> str:
     """The request to be signed; a new key for it waits beside key_path."""
     if wanted.csr_path:
         return csr.to_pem(fileset.brought(wanted)).decode("ascii")
-    if wanted.key_policy == "keep" and found.key is not None:
-        return csr.build(found.key, wanted.common_name, wanted.sans).decode("ascii")
-    key = keys.generate(wanted.key_type)
-    files.stage(wanted.key_path, keys.to_pem(key), keys.fingerprint(key)[:32])
+    if not _keeps(wanted, found):
+        files.stage(wanted.key_path, keys.to_pem(key), keys.fingerprint(key)[:32])
     return csr.build(key, wanted.common_name, wanted.sans).decode("ascii")
 
 

@@ -172,12 +172,12 @@ def digest(wanted) -> str:
     return whole.hexdigest()
 
 
-def probe(wanted, context: Context) -> None:
-    """Find out before a token is spent whether the files can be put there, with their owners and modes."""
+def probe(wanted, context: Context, key) -> None:
+    """Find out before a token is spent whether the files can be made and put there, with their owners and modes."""
     for _option, path, kind in written(wanted):
         files.probe(path, lambda staged, path=path, kind=kind: context.finish(staged, path, kind))
-    if wanted.pkcs12:
-        outputs.read_password(wanted.pkcs12)
+    if wanted.pkcs12:  # which of them the library here can make depends on its age
+        outputs.make("pkcs12_path", pair_of(wanted, [], private_key(wanted, key), []))
 
 
 def missing_folders(wanted) -> list:
@@ -241,7 +241,7 @@ def install(wanted, context: Context, chain, key, staged_key, issued_at: str) ->
             contents[path] = (outputs.make(option, pair), outputs.KINDS[option])
     kept = record.make(wanted, context.provisioner, chain, context.roots, issued_at)
     contents[record.path_of(wanted.certificate_path)] = (kept, "record")
-    saved = [files.back_up(path) for path in _worth_keeping(wanted, context.roots, bool(staged_key))]
+    saved = [files.back_up(path) for path in _worth_keeping(wanted, chain[1:], context.roots, bool(staged_key))]
     _replace(context, [(staged_key, wanted.key_path, "key")] if staged_key else [], contents)
     return saved
 
@@ -276,13 +276,16 @@ def _dress(context: Context, staged: str, target: str, kind: str) -> None:
     context.finish(staged, target, kind)
 
 
-def _worth_keeping(wanted, roots, new_key: bool) -> list:
-    """The files of the former set to keep: all that are replaced, or those that this CA did not issue."""
+def _worth_keeping(wanted, intermediates, roots, new_key: bool) -> list:
+    """The files of the former set to keep: all that are replaced, or those that this CA did not issue.
+
+    intermediates: those of the successor, which show whose a leaf is that lost its own.
+    """
     replaced = [path for option, path, _kind in written(wanted) if new_key or option != "key_path"]
     if wanted.backup:
         return [path for path in replaced if os.path.exists(path)]
     chain = read_chain(wanted.certificate_path)[0]
-    foreign = bool(chain) and certificates.is_foreign(chain, roots)
+    foreign = bool(chain) and all(certificates.is_foreign(way, roots) for way in (chain, chain[:1] + intermediates))
     kept = [wanted.certificate_path] if foreign else []
     if new_key and (foreign or _unknown_key(wanted, chain)):
         kept += [wanted.key_path] if os.path.exists(wanted.key_path) else []
@@ -303,6 +306,9 @@ def _foreign_bundle(wanted, option: str, roots) -> bool:
     if option != "combined_path":
         return False
     chain = read_chain(wanted.outputs[option])[0]
+    own = read_chain(wanted.certificate_path)[0]
+    if own and own[0] in chain:  # damaged perhaps, but of the pair
+        chain = own
     return bool(chain) and certificates.is_foreign(chain, roots)
 
 
@@ -358,6 +364,7 @@ def former(wanted, context: Context, chain, key, roots) -> dict:
     return {
         "revocable": True,
         "former": certificates.to_pem(chain).decode("ascii"),
+        "former_roots": certificates.to_pem(roots).decode("ascii"),
         "holding": proof.renewal(chain, key, [], context.now) if holds else "",
     }
 

@@ -157,7 +157,7 @@ def damaged():
         "not ASN.1": (BEGIN + "AAAA\n" + END, "cannot be read"),
         "not ASCII": (BEGIN + "\u00fc\n" + END, "cannot be read"),
         "address of three bytes": (handmade(sans=tlv(0x87, b"abc")), "cannot be read: "),
-        "broken signature": (damaged(), "signature of the host's certificate request is wrong"),
+        "broken signature": (damaged(), "signature of the certificate request is wrong"),
         "more than 64 KiB": (request_pem() + "\n" * csr.LARGEST, "bytes; more than 65536 are not looked at"),
     },
 )
