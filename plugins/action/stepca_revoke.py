@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ..module_utils import _options
 from ..module_utils._core import certificates, revocation, spending
-from ..module_utils._core.errors import ApiError, CertificateError, OptionError, StepCAError
+from ..module_utils._core.errors import ApiError, CertificateError, OptionError
 from ..plugin_utils._action import StepCAAction
 from ..plugin_utils._signing import Signing
 
@@ -23,9 +23,7 @@ class ActionModule(StepCAAction):
         reason = revocation.parse_reason(self.options["reason"])
         signing = Signing(self)
         number = revocation.parse_serial(serial) if serial else self._serial_of(path, signing)
-        changed = (
-            self._would_change(signing, number) if self._task.check_mode else self._revoke(signing, number, reason)
-        )
+        changed = self._would_change(signing, number) if self._task.check_mode else signing.revoke(number, reason)
         return {"changed": changed, "serial": number, "kind": self.options["kind"], "reason": reason}
 
     def _serial_of(self, path: str, signing: Signing) -> str:
@@ -38,18 +36,9 @@ class ActionModule(StepCAAction):
         return str(chain[0].serial_number)
 
     @staticmethod
-    def _revoke(signing: Signing, serial: str, reason: str) -> bool:
-        try:
-            return signing.revoke(serial, reason)
-        except OptionError as error:
-            raise OptionError(str(error).replace("A certificate is due", "A certificate is to be revoked")) from None
-
-    @staticmethod
     def _would_change(signing: Signing, serial: str) -> bool:
         """True unless the CA publishes a list that has it."""
         try:
             return not signing.revoked().sentence(int(serial))
         except ApiError:
             return True
-        except StepCAError as error:
-            raise error from None

@@ -57,26 +57,18 @@ def load(pem):
     if not isinstance(pem, str):
         raise CsrError("The host answered with no certificate request.")
     if len(pem) > LARGEST:
-        raise CsrError(
-            "The certificate request has %d bytes; more than %d are not looked at." % (len(pem), LARGEST)
-        )
+        raise CsrError("The certificate request has %d bytes; more than %d are not looked at." % (len(pem), LARGEST))
     blocks = _PEM.findall(pem)
     if len(blocks) != 1 or pem.count("-----BEGIN ") != 1:
-        raise CsrError(
-            "The certificate request must be one PEM block; %d blocks came." % pem.count("-----BEGIN ")
-        )
+        raise CsrError("The certificate request must be one PEM block; %d blocks came." % pem.count("-----BEGIN "))
     try:
         request = x509.load_pem_x509_csr(blocks[0].encode("ascii"))
         request.public_key(), request.extensions, request.subject
         genuine = request.is_signature_valid
     except unreadable() as error:
-        raise CsrError(
-            "The certificate request cannot be read: %s." % (str(error) or type(error).__name__)
-        ) from None
+        raise CsrError("The certificate request cannot be read: %s." % (str(error) or type(error).__name__)) from None
     if not genuine:
-        raise CsrError(
-            "The signature of the certificate request is wrong: it was not made by the key that it names."
-        )
+        raise CsrError("The signature of the certificate request is wrong: it was not made by the key that it names.")
     return request
 
 

@@ -20,7 +20,7 @@ def claims(token: str) -> tuple:
     """(header, claims) of a token, not verified; ({}, {}) for what is none."""
     try:
         header, payload = [json.loads(_unbase64(part).decode("utf-8")) for part in token.split(".")[:2]]
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}, {}
     return (header, payload) if isinstance(header, dict) and isinstance(payload, dict) else ({}, {})
 
