@@ -48,6 +48,7 @@ class Context:
 
 def resolve(wanted) -> None:
     """Follow symbolic links: the paths of a certificate become those of its files. HostFileError if two are one."""
+    wanted.named = wanted.named or {option: path for option, path, _kind in written(wanted)}
     wanted.certificate_path = files.resolve(wanted.certificate_path, "certificate_path")
     if wanted.key_path:
         wanted.key_path = files.resolve(wanted.key_path, "key_path")

@@ -66,7 +66,9 @@ def make(wanted, provisioner, chain, roots, issued_at: str) -> bytes:
         "issued_at": issued_at,
         "key_sha256": keys.fingerprint(leaf.public_key()),
         "roots": certificates.to_pem(roots).decode("ascii"),
-        "files": dict(
+        # With links, not what they lead to: those that go one day are both.
+        "files": wanted.named
+        or dict(
             wanted.outputs,
             certificate_path=wanted.certificate_path,
             key_path=None if wanted.csr_path else wanted.key_path,
