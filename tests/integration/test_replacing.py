@@ -22,7 +22,9 @@ PASSWORD = "only for this test"
 def everything(name, **options):
     """A pair and all that is made of it."""
     outputs = {word + "_path": TLS + "%s.%s" % (name, word) for word in ("chain", "leaf", "root", "combined", "pkcs12")}
-    return pair(name, **outputs, pkcs12_password=PASSWORD, backup=True, **options)
+    # The one form that the oldest library on a host can make.
+    outputs.update(pkcs12_password=PASSWORD, pkcs12_encryption="compatible")
+    return pair(name, **outputs, backup=True, **options)
 
 
 def assert_one_set(authority, tls, name):
