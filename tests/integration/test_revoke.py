@@ -87,7 +87,7 @@ def test_each_spelling_revokes_once(play, host, revoking, tmp_path):
         assert [again[name].changed for name in names] == [False] * len(names), check
         assert {name: again[name]["serial"] for name in names} == serials
     assert tree(host.path("/etc")) == before
-    refused = play([{"name": "renew", CERTIFICATE: pair("file", renew_before="23h")}], **settings).expect_ok()
+    refused = play([{"name": "renew", CERTIFICATE: pair("file", renew_before="23h59m55s")}], **settings).expect_ok()
     assert refused["renew"]["outcome"] == "issued" and "may have been revoked" in str(refused["renew"]["reasons"])
 
 
