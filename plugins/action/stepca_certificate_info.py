@@ -28,7 +28,7 @@ class ActionModule(StepCAAction):
         result = {name: told.get(name) for name in self._KNOWN}
         result["certificate"] = _answers.facts(told.get("certificate"))
         if self.options["check_revocation"] and not by_host and result["certificate"]:
-            result["revoked"] = bool(signing.revoked().sentence(int(result["certificate"]["serial"])))
+            result["revoked"] = bool(signing.revoked().sentence(_answers.serial(result["certificate"])))
         return dict(result, changed=False)
 
     def _look(self, signing: Signing, by_host: bool) -> dict:

@@ -23,9 +23,7 @@ class ActionModule(StepCAAction):
         reason = revocation.parse_reason(self.options["reason"])
         signing = Signing(self)
         number = revocation.parse_serial(serial) if serial else self._serial_of(path, signing)
-        changed = (
-            self._would_change(signing, number) if self._task.check_mode else self._revoke(signing, number, reason)
-        )
+        changed = self._would_change(signing, number) if self._task.check_mode else signing.revoke(number, reason)
         return {"changed": changed, "serial": number, "kind": self.options["kind"], "reason": reason}
 
     def _serial_of(self, path: str, signing: Signing) -> str:
@@ -36,13 +34,6 @@ class ActionModule(StepCAAction):
         if certificates.is_foreign(chain, signing.roots):
             raise CertificateError("certificate_path: %s was not issued by this CA. Nothing was revoked." % path)
         return str(chain[0].serial_number)
-
-    @staticmethod
-    def _revoke(signing: Signing, serial: str, reason: str) -> bool:
-        try:
-            return signing.revoke(serial, reason)
-        except OptionError as error:
-            raise OptionError(str(error).replace("A certificate is due", "A certificate is to be revoked")) from None
 
     @staticmethod
     def _would_change(signing: Signing, serial: str) -> bool:

@@ -9,6 +9,7 @@ import re
 
 from ..module_utils._core.errors import CsrError
 
+NOT_OURS = "The host did not answer as this collection's module does. Is another version of it in the way?"
 _OUTCOMES = ("none", "files", "renewed", "rekeyed", "issued", "removed")
 #: A proof holds a whole chain.
 _LONGEST_PROOF = 64 * 1024
@@ -35,7 +36,7 @@ def read(result: dict, count: int) -> list:
     """The answers to one call, one dict for each of its certificates; CsrError for what is no answer of our module."""
     answers = result.get("answers")
     if not isinstance(answers, list) or len(answers) != count or not all(isinstance(one, dict) for one in answers):
-        raise CsrError("The host did not answer as this collection's module does. Is another version of it in the way?")
+        raise CsrError(NOT_OURS)
     return [_answer(one) for one in answers]
 
 
@@ -78,6 +79,14 @@ def facts(given):
     if not isinstance(given, dict):
         return None
     return {name: _texts(given.get(name)) if name == "sans" else _text(given.get(name)) for name in _FACTS}
+
+
+def serial(found: dict) -> int:
+    """The serial number in these facts; CsrError for what is none."""
+    text = found["serial"] or ""
+    if not re.fullmatch("[0-9]{1,50}", text):
+        raise CsrError("The host names no serial number of its certificate.")
+    return int(text)
 
 
 def texts(given) -> list:

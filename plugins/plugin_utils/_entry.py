@@ -34,6 +34,11 @@ class Entry:
         outcome = self.answer.get("outcome")
         return outcome in _NEEDS_CA or (outcome == "removed" and self.wanted.revoke and self.answer["revocable"])
 
+    def fits(self, answer: dict) -> bool:
+        """Whether this can come of what is wanted: nothing is signed for a certificate that is to go."""
+        removing = self.wanted.state == "absent"
+        return answer["outcome"] == "none" or removing == (answer["outcome"] == "removed")
+
     def question(self, look: bool) -> dict:
         """What the host is told for its examination. look: whether the list of revoked certificates comes first."""
         return {"look": look and not self.looked_up, "refused": self.refused, "revoked": self.revoked}

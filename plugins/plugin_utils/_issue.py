@@ -104,9 +104,9 @@ class Issue:
         items = [entry.question(look=entry.wanted.check_revocation and not self._by_host) for entry in entries]
         for entry, answer in zip(entries, self._call("examine", entries, items), strict=True):
             entry.answer = answer
-            if answer.get("failed"):
+            if answer.get("failed") or not entry.fits(answer):
                 entry.answer = {}
-                entry.error = answer["msg"]
+                entry.error = answer.get("msg") or _answers.NOT_OURS
             else:
                 self._action.warn(answer["warnings"])
 
@@ -121,7 +121,7 @@ class Issue:
     def _look_up(self, entry: Entry) -> None:
         revoked = self._signing.revoked()
         found = entry.answer.get("certificate")
-        entry.revoked = revoked.sentence(int(found["serial"])) if found else ""
+        entry.revoked = revoked.sentence(_answers.serial(found)) if found else ""
         entry.looked_up = True
 
     def _call(self, step: str, entries: list, items: list, tokens=None) -> list:

@@ -190,7 +190,10 @@ class Signing:
 
     def revoking_minter(self, serial: str):
         """mint(spent) -> a token for revoking this serial that was never sent."""
-        provisioner = self.provisioner()
+        try:
+            provisioner = self.provisioner()
+        except OptionError as error:
+            raise OptionError(str(error).replace("A certificate is due", "A certificate is to be revoked")) from None
         return lambda _spent: provisioner.mint(
             purpose="revoke",
             subject=serial,

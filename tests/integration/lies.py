@@ -10,6 +10,7 @@ all that the module said.
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, utils, x25519
 from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID, NameOID
 
 HOST = "site.example.com"
@@ -144,6 +145,113 @@ RESULTS["odd"] = odd
 RESULTS["failing"] = failing
 
 
+def self_made(key):
+    """A proof, genuinely signed, of a certificate that nobody but the host itself made."""
+    return proof(key, [certificate(key, key)])
+
+
+def certificate(key, signer):
+    """DER of a certificate for site.example.com."""
+    day = datetime.timedelta(days=1)
+    builder = x509.CertificateBuilder().public_key(key.public_key()).serial_number(x509.random_serial_number())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
+    builder = builder.subject_name(name).issuer_name(name)
+    builder = builder.not_valid_before(datetime.datetime.utcnow() - day)
+    builder = builder.not_valid_after(datetime.datetime.utcnow() + day)
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
+    return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+def proof(key, ders, header=None):
+    """A token as hosts sign it to show their key; header: its bytes, where it is to be odd."""
+    listed = [base64.b64encode(der).decode("ascii") for der in ders]
+    made = header or json.dumps({"alg": "ES256", "typ": "JWT", "x5cInsecure": listed}).encode("ascii")
+    parts = [made, json.dumps({"sub": HOST}).encode("ascii")]
+    signed = ".".join(base64.urlsafe_b64encode(part).decode("ascii").rstrip("=") for part in parts)
+    numbers = utils.decode_dss_signature(key.sign(signed.encode("ascii"), ec.ECDSA(hashes.SHA256())))
+    signature = b"".join(number.to_bytes(32, "big") for number in numbers)
+    return "%s.%s" % (signed, base64.urlsafe_b64encode(signature).decode("ascii").rstrip("="))
+
+
+def tampered(token):
+    """The same words with another signature."""
+    signed, _dot, signature = token.rpartition(".")
+    return "%s.%s" % (signed, signature[::-1])
+
+
+def _key():
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+#: What to hand over instead of proofs, given one's own and those of another certificate of this host.
+PROOFS = {
+    "of another": lambda own, other: other,
+    "of two": lambda own, other: [own[0], other[0]],
+    "of its own making": lambda own, other: [self_made(_key())],
+    "with a line break": lambda own, other: [own[0] + "\r\nX-Evil: 1"],
+    "tampered with": lambda own, other: [tampered(own[0])],
+    "of a key that signs nothing": lambda own, other: [
+        proof(_key(), [certificate(x25519.X25519PrivateKey.generate(), _key())])
+    ],
+    "deep": lambda own, other: [proof(_key(), [], b"[" * 30000)],
+    "no proofs": lambda own, other: ["a.b.c"],
+    "no text": lambda own, other: [7, None, {"not": "text"}],
+    "no list": lambda own, other: 7,
+    "none": lambda own, other: None,
+    "long": lambda own, other: ["x" * 10**6 + ".y.z"],
+    "many": lambda own, other: own * 500,
+}
+
+
+def _of_another(own, other):
+    return {"former": other["former"], "holding": ""}
+
+
+#: What to say of the certificate to be revoked, given one's own answer and that about another certificate.
+FORMERS = {
+    "of another": _of_another,
+    "of another with one's own proof": lambda own, other: {"former": other["former"]},
+    "of another with a proof and a line": lambda own, other: {
+        "former": other["former"],
+        "holding": other["holding"] + "\n",
+    },
+    "of another, tampered with": lambda own, other: {"former": other["former"], "holding": tampered(other["holding"])},
+    "no certificate": lambda own, other: {"former": "trust me"},
+    "of its own making": lambda own, other: {"former": _pem(certificate(_key(), _key()))},
+    "many": lambda own, other: {"former": own["former"] * 500},
+    "no text": lambda own, other: {"former": 7, "holding": [7]},
+    "not to be revoked": lambda own, other: {"revocable": False},
+}
+
+
+def _pem(der):
+    encoded = base64.encodebytes(der).decode("ascii")
+    return "-----BEGIN CERTIFICATE-----\n%s-----END CERTIFICATE-----\n" % encoded
+
+
+#: What to say a certificate's serial is.
+SERIALS = {"words": "all of them", "long": "9" * 10**6, "negative": "-5", "no text": 5, "none": None, "hex": "0xff"}
+
+
+def _serial(name):
+    return lambda answer, other: {"certificate": dict(answer["certificate"], serial=SERIALS[name])}
+
+
+#: Lies about a second thing: by their names, what changes in an answer, given the honest one about the last certificate.
+ANSWERS = {"proofs " + name: None for name in PROOFS}
+ANSWERS.update({"former " + name: lie for name, lie in FORMERS.items()})
+ANSWERS.update({"serial " + name: _serial(name) for name in SERIALS})
+ANSWERS["to be signed"] = lambda own, other: {
+    "outcome": "issued",
+    "csr": request(_key(), [], subject=()),
+    "digest": "x",
+}
+for _name in PROOFS:
+    ANSWERS["proofs " + _name] = lambda own, other, told=PROOFS[_name]: {"proofs": told(own["proofs"], other["proofs"])}
+#: Which key of an honest answer shows that the lie has its place there.
+PLACES = {"proofs": "proofs", "former": "former", "serial": "certificate", "to": "revocable"}
+
+
 def main(python, folder, arguments):
     """Run the real interpreter; what it prints is changed on the way."""
     done = subprocess.run([python, *arguments], stdin=sys.stdin, stdout=subprocess.PIPE, check=False)
@@ -162,11 +270,21 @@ def lie(result, names, folder):
     """What the host says: about each certificate, or at large."""
     if isinstance(names, str):
         return RESULTS[names](result)
+    if isinstance(names, dict):
+        return dict(result, answers=list(_other_answers(names["about"], result["answers"])))
     for name, answer in zip(names, result["answers"]):  # noqa: B905 -- Python 3.7 has no `strict`
         if "csr" not in answer:
             continue  # not the examination
         answer["csr"] = REQUESTS[name](_staged_key(folder, name))
     return result
+
+
+def _other_answers(names, answers):
+    """Those of ANSWERS; the last certificate is told of truthfully."""
+    for name, answer in zip(names, answers):  # noqa: B905
+        place = PLACES[name.split()[0]] if name else None
+        changes = ANSWERS[name](answer, answers[-1]) if place and answer.get(place) else {}
+        yield dict(answer, **changes)
 
 
 def _staged_key(folder, name):

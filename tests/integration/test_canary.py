@@ -5,19 +5,23 @@
 
 Every member of the action group runs with secrets in group module_defaults, with what Ansible sends to hosts kept
 there, at the highest verbosity and with --diff. Then password, key and the tokens that the CA really received are
-searched in all that is left.
+searched in all that is left. Tokens for a host that asks the CA itself are found in the program that it was sent for
+the second call, and nowhere else.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 import tempfile
 from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.integration import lies
 from tests.integration.remains import MODULE, payloads
 from tests.integration.support import Playbooks, connection
 from tests.integration.tokens import make_token
@@ -39,8 +43,9 @@ SOME = (
     "refused by the CA",
 )
 
-#: How the secrets are given, beside `provisioner_password`, and which tasks run then (None: all).
-WAYS = {"mapping": None, "token": SOME}
+#: How the secrets are given, beside `provisioner_password`, and which tasks run then (None: all). With "host" it is
+#: the host that asks the CA.
+WAYS = {"mapping": None, "host": None, "token": SOME}
 WAYS.update(dict.fromkeys(["text", "pem", "encrypted", "published", "lookup"], ("issued",)))
 
 
@@ -87,11 +92,44 @@ def certificate_tasks():
     ]
 
 
+def info_tasks():
+    """Looked at, from here or by the host as the defaults say, and not to be looked at."""
+    site = {"certificate_path": "{{ host_root }}/etc/tls/site.crt", "key_path": "{{ host_root }}/etc/tls/site.key"}
+    return [
+        ("looked at", {**site, "check_revocation": True}, True),
+        ("not an absolute path", {"certificate_path": "site.crt"}, False),
+    ]
+
+
+def revoke_tasks():
+    """By the file on the host, by its serial once more, and not at all."""
+    return [
+        ("by file", {"certificate_path": "{{ host_root }}/etc/tls/site.crt"}, True),
+        ("by serial", {"serial": "{{ stepca_revoke_by_file.serial }}"}, True),
+        ("no reason", {"serial": "1", "reason": 7}, False),
+    ]
+
+
+def sign_tasks():
+    """Signed, refused by the CA, and no request."""
+    request = {"csr": lies.request(ec.generate_private_key(ec.SECP256R1())), "sans": [lies.HOST]}
+    return [
+        ("signed", request, True),
+        ("not signed", {**request, "not_after": "99999h"}, False),
+        ("no request", {**request, "csr": "trust me"}, False),
+    ]
+
+
 TASKS = {
     "stepca_health": health_tasks,
     "stepca_bootstrap": bootstrap_tasks,
     "stepca_certificate": certificate_tasks,
+    "stepca_certificate_info": info_tasks,
+    "stepca_revoke": revoke_tasks,
+    "stepca_sign": sign_tasks,
 }
+#: How many tokens reach the CA when all tasks run: three of the certificate's, two to revoke, two to sign.
+SENT_IN_ALL = 7
 
 
 def test_every_member_of_the_group_is_searched():
@@ -128,6 +166,8 @@ def given(way, authority, provisioner):
     keys = {"mapping": provisioner.jwk, "text": json.dumps(provisioner.jwk), "encrypted": provisioner.jwe}
     keys.update(token=provisioner.jwk, pem=provisioner.pem)
     options = connection(authority, provisioner=provisioner.name, provisioner_password=provisioner.password)
+    if way == "host":
+        options["request_from"] = "host"
     if way in keys:
         options["provisioner_key"] = keys[way]
     if way == "token":
@@ -174,8 +214,8 @@ def run_and_collect(play, hosts, authority, content, folder):
     before = len(authority.requests())
     kept = {"verbosity": 5, "diff": True, "keep_remote_files": True, "env": {"TMPDIR": str(folder)}}
     run = play(content, hosts=hosts, **kept).expect_ok()
-    signings = [line for line in authority.requests()[before:] if line["path"] == "/1.0/sign"]
-    return run, [str(line["ott"]) for line in signings]
+    spent = [line for line in authority.requests()[before:] if line["path"] in ("/1.0/sign", "/1.0/revoke")]
+    return run, [str(line["ott"]) for line in spent]
 
 
 def leaks(forms, run, hosts, folder):
@@ -205,10 +245,35 @@ def test_no_secret_leaves_the_controller(play, host, core, lab, new_hosts, autho
     run, tokens = run_and_collect(play, hosts, authority, playbook(way, defaults), short_path)
     check_that_it_ran(run, hosts, way)
     # Issued, issued once more, refused by the CA; a token that was given is the same each time.
-    assert len(tokens) == (1 if WAYS[way] == ("issued",) else 3)
+    assert len(tokens) == {None: SENT_IN_ALL, ("issued",): 1, SOME: 3}[WAYS[way]]
     assert all(token.count(".") == 2 for token in tokens)
     assert set(tokens) == {defaults["token"]} if way == "token" else len(set(tokens)) == len(tokens)
-    assert leaks(secret_forms(provisioner, sorted(set(tokens))), run, hosts, short_path) == []
+    handed = handed_over(hosts) if way == "host" else {}
+    forms = secret_forms(provisioner, sorted({*tokens, *handed}))
+    expected = ["%s: %s" % (path, name) for name, path in named(forms, handed).items()]
+    assert sorted(leaks(forms, run, hosts, short_path)) == sorted(expected)
+    if way == "host":
+        by_controller = len(sign_tasks()) - 1 + len(revoke_tasks()) - 1
+        assert len(set(tokens) & set(handed)) == len(tokens) - by_controller
+
+
+def handed_over(hosts):
+    """{token: path of the program that brought it} of all that hosts were given: one for each attempt, in second calls."""
+    found = {}
+    for host in hosts:
+        for payload in payloads(host.root):
+            for token in re.findall(rb"eyJ[\w-]+\.[\w-]+\.[\w-]+", payload.text):
+                assert payload.module == "stepca_certificate" and b'"step": "obtain"' in payload.text
+                assert token.decode() not in found, "in two programs"
+                found[token.decode()] = payload.path
+    assert found
+    return found
+
+
+def named(forms, handed):
+    """{name of the form: path} of the tokens that were handed over."""
+    names = {text: name for name, text in forms.items()}
+    return {names[token.rsplit(".", 1)[1]]: path for token, path in handed.items()}
 
 
 def check_that_it_ran(run, hosts, way):
@@ -219,13 +284,15 @@ def check_that_it_ran(run, hosts, way):
             assert task.failed != succeeds, "%s: %s\n%s" % (task.task, task.msg, run)
         assert run.task("pretended", host.name).changed
         kept = [payload for payload in payloads(host.root) if payload.module in MEMBERS]
-        assert {payload.module for payload in kept} == {member for member, *_others in chosen_tasks(way)}
+        on_hosts = {member for member, *_others in chosen_tasks(way)} - {"stepca_sign"}
+        assert {payload.module for payload in kept} == on_hosts
         for payload in kept:
             assert MODULE % payload.module in payload.members
             assert b"_exchange" in payload.text, "the arguments are there too"
             assert not [name for name in payload.members if "plugin_utils" in name or "/action/" in name]
         texts = b"".join(payload.text for payload in kept)
-        assert b'"step": "examine"' in texts and b'"step": "accept"' in texts
+        second = b'"step": "obtain"' if way == "host" else b'"step": "accept"'
+        assert b'"step": "examine"' in texts and second in texts
         everything = json.loads(host.path("/everything.json").read_text(encoding="utf-8"))
         assert everything["stepca_certificate_issued"]["certificate"]["sans"] == ["dns:site.example.com"]
         assert "env" in everything["ansible_facts"]
@@ -234,13 +301,14 @@ def check_that_it_ran(run, hosts, way):
 # A collection that leaks: into the arguments of a module, encoded; and into a warning.
 MUTATIONS = {
     "plugins/plugin_utils/_action.py": (
-        "module_args=dict(arguments, _exchange=exchange)",
+        "module_args=dict(arguments, _exchange=exchange, ",
         "module_args=dict(arguments, _exchange=dict(exchange, "
-        'leak=__import__("base64").b64encode(b"x" + self.settings.find("provisioner_password").value.encode()).decode()))',
+        'leak=__import__("base64").b64encode(b"x" + self.settings.find("provisioner_password").value.encode()).decode()), ',
     ),
-    "plugins/plugin_utils/_issue.py": (
-        "            tokens.append(mint(spent))\n",
-        '            tokens.append(mint(spent))\n            self._action.warn(["minted %s" % tokens[-1]])\n',
+    "plugins/plugin_utils/_signing.py": (
+        "pem, self.minter(asked, request), self.source)",
+        "pem, lambda spent, mint=self.minter(asked, request): "
+        '[(one := mint(spent)), self._action.warn(["minted %s" % one])][0], self.source)',
     ),
 }
 

@@ -55,8 +55,8 @@ SENTENCES = {
 REFUSED_IN_ORDER = [name for name in SENTENCES if "brought" not in name][:12]
 
 
-@pytest.fixture
-def liar(new_hosts, core):
+@pytest.fixture(name="liar")
+def fixture_liar(new_hosts, core):
     """Make a host that lies: `liar("web9", ["a CA", ...])` about its certificates, `liar("web9", "no-answers")` at large."""
 
     def make(name, told):

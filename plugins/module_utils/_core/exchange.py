@@ -26,13 +26,15 @@ def examine(wanted, context: Context) -> dict:
     if wanted.state == "absent":
         return removal.examine(wanted, context)
     fileset.resolve(wanted)
-    repaired = fileset.finish_interrupted(wanted, context)
-    if not context.dry:
-        for path in [path for _option, path, _kind in fileset.written(wanted)] + [
-            record.path_of(wanted.certificate_path)
-        ]:
-            files.forget_stale(path)
-    found = fileset.read(wanted, context)
+    with fileset.held(wanted, context):
+        repaired = fileset.finish_interrupted(wanted, context)
+        if not context.dry:
+            for path in [path for _option, path, _kind in fileset.written(wanted)] + [
+                record.path_of(wanted.certificate_path)
+            ]:
+                files.forget_stale(path)
+        found = fileset.read(wanted, context)
+        digest = fileset.digest(wanted)
     decision = plan.decide(wanted, found, context.now, context.provisioner, context.by_host)
     answer = {
         "outcome": decision.outcome,
@@ -44,8 +46,8 @@ def examine(wanted, context: Context) -> dict:
     if answer["needs_roots"]:
         return answer
     if decision.outcome == "none":
-        return dict(answer, **_put_right(wanted, context, found, repaired))
-    return dict(answer, **_ask(wanted, context, found, decision))
+        return dict(answer, **_put_right(wanted, context, found, digest, repaired))
+    return dict(answer, **_ask(wanted, context, found, digest, decision))
 
 
 def _former_is_unknown(wanted, context: Context, found: plan.Found, decision: plan.Plan) -> bool:
@@ -54,26 +56,26 @@ def _former_is_unknown(wanted, context: Context, found: plan.Found, decision: pl
     return bool(replaced and found.roots is None and not context.dry)
 
 
-def _put_right(wanted, context: Context, found: plan.Found, repaired: list) -> dict:
+def _put_right(wanted, context: Context, found: plan.Found, digest: str, repaired: list) -> dict:
     """What the CA is not needed for: files made of the pair, owners and modes."""
     problems = fileset.compare_derived(wanted, found)
     saved = []
     if problems:
         folders = _missing_folders(wanted, context)
         if not context.dry:
-            saved = fileset.write_derived(wanted, context, found, list(problems))
+            saved = fileset.write_derived(wanted, context, found, digest, list(problems))
         repaired = repaired + list(problems.values()) + folders
     reasons = repaired + fileset.attributes(wanted, context)
     return {"outcome": "files" if reasons else "none", "reasons": reasons, "backup_files": saved}
 
 
-def _ask(wanted, context: Context, found: plan.Found, decision: plan.Plan) -> dict:
+def _ask(wanted, context: Context, found: plan.Found, digest: str, decision: plan.Plan) -> dict:
     """What goes to the CA: a request for a key, or proofs of the one that stays."""
     _refuse_impossible_key(wanted, found)
     reasons = decision.reasons + _missing_folders(wanted, context)
     if context.dry:
         return {"reasons": reasons}
-    asked = {"reasons": reasons}
+    asked = {"reasons": reasons, "digest": digest}
     relayed = decision.outcome == "renewed" and not context.by_host
     key = found.key if relayed or wanted.csr_path or _keeps(wanted, found) else keys.generate(wanted.key_type)
     fileset.probe(wanted, context, key)
@@ -84,7 +86,6 @@ def _ask(wanted, context: Context, found: plan.Found, decision: plan.Plan) -> di
     elif context.can_issue or decision.outcome == "rekeyed" or not context.by_host:
         asked["warnings"] = decision.warnings + _never_installed(wanted)
         asked["csr"] = _request(wanted, found, key)
-    asked["digest"] = fileset.digest(wanted)
     former_key = fileset.private_key(wanted, found.key)
     return dict(asked, **fileset.former(wanted, context, found.chain, former_key, found.roots))
 
@@ -151,11 +152,7 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
     staged_key = None
     try:
         with files.locked(wanted.certificate_path):
-            if fileset.digest(wanted) != digest:
-                raise HostFileError(
-                    "%s changed while its certificate was on the way: another run or person was faster. Run again."
-                    % wanted.certificate_path
-                )
+            fileset.refuse_changed(wanted, digest)
             key, staged_key = _key_for(wanted, chain[0])
             former = fileset.read_chain(wanted.certificate_path)[0]
             added = _check(wanted, context, chain, key, former if renewal else None, issued_at)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Callable, Optional
@@ -47,6 +48,7 @@ class Context:
 
 def resolve(wanted) -> None:
     """Follow symbolic links: the paths of a certificate become those of its files. HostFileError if two are one."""
+    wanted.named = wanted.named or {option: path for option, path, _kind in written(wanted)}
     wanted.certificate_path = files.resolve(wanted.certificate_path, "certificate_path")
     if wanted.key_path:
         wanted.key_path = files.resolve(wanted.key_path, "key_path")
@@ -75,7 +77,7 @@ def read(wanted, context: Context) -> plan.Found:
         key, key_problem = _read_request_key(wanted, context.dry)
     else:
         key, key_problem = read_key((context.dry and waiting_key(wanted)) or wanted.key_path)
-    kept = record.read(wanted.certificate_path)
+    kept = record.load((context.dry and waiting_record(wanted, chain)) or record.path_of(wanted.certificate_path))
     return plan.Found(
         chain,
         certificate_problem,
@@ -146,6 +148,22 @@ def _read_request_key(wanted, dry: bool) -> tuple:
     return brought(wanted).public_key(), ""
 
 
+def held(wanted, context: Context):
+    """The lock on the set, so that nobody replaces it while it is read; in check mode, and where nothing is, none."""
+    if context.dry or files.missing_folder(wanted.certificate_path):
+        return nullcontext()
+    return files.locked(wanted.certificate_path)
+
+
+def refuse_changed(wanted, examined: str) -> None:
+    """HostFileError unless the set is still what it was when this digest was taken. To be called under the lock."""
+    if digest(wanted) != examined:
+        raise HostFileError(
+            "%s changed while its certificate was on the way: another run or person was faster. Run again."
+            % wanted.certificate_path
+        )
+
+
 def digest(wanted) -> str:
     """A hash over the set as it lies there."""
     whole = hashlib.sha256()
@@ -192,14 +210,18 @@ def compare_derived(wanted, found: plan.Found) -> dict:
     return {option: problem for option, problem in problems.items() if problem}
 
 
-def write_derived(wanted, context: Context, found: plan.Found, options) -> list:
-    """Make these files anew of the pair; returns the backups of those that were somebody else's."""
+def write_derived(wanted, context: Context, found: plan.Found, examined: str, options) -> list:
+    """Make these files anew of the pair; returns the backups of those that were somebody else's.
+
+    examined: digest of the set when the pair was found.
+    """
     pair = pair_of(wanted, found.chain, private_key(wanted, found.key), found.roots)
     contents = {wanted.outputs[option]: (outputs.make(option, pair), outputs.KINDS[option]) for option in options}
     if record.fits(found.record, found.chain):
         kept = record.make(wanted, context.provisioner, found.chain, found.roots, found.record["issued_at"])
         contents[record.path_of(wanted.certificate_path)] = (kept, "record")
     with files.locked(wanted.certificate_path):
+        refuse_changed(wanted, examined)
         saved = [
             files.back_up(wanted.outputs[option]) for option in options if _foreign_bundle(wanted, option, found.roots)
         ]
@@ -292,19 +314,19 @@ def _foreign_bundle(wanted, option: str, roots) -> bool:
 
 
 def finish_interrupted(wanted, context: Context) -> list:
-    """A run that stopped between its two renames left certificate and key apart: put the waiting key in its place."""
-    waiting = waiting_key(wanted)
-    if not waiting:
+    """A run that stopped after its commit left key or record waiting: put them in their places, under the lock.
+
+    Returns a sentence on the key; the record is no reason by itself.
+    """
+    key, kept = waiting_key(wanted), waiting_record(wanted, read_chain(wanted.certificate_path)[0])
+    moves = [(key, wanted.key_path)] if key else []
+    moves += [(kept, record.path_of(wanted.certificate_path))] if kept else []
+    if moves and not context.dry:
+        if key:
+            _dress(context, key, wanted.key_path, "key")
+        files.replace_set(moves)
+    if not key:
         return []
-    if not context.dry:
-        with files.locked(wanted.certificate_path):
-            moves = [(waiting, wanted.key_path)]
-            record_path = record.path_of(wanted.certificate_path)
-            waiting_record = files.staged_path(record_path, "new")
-            if os.path.exists(waiting_record):
-                moves.append((waiting_record, record_path))
-            _dress(context, waiting, wanted.key_path, "key")
-            files.replace_set(moves)
     return [
         "an interrupted replacement left the key that belongs to %s waiting beside its place" % wanted.certificate_path
     ]
@@ -319,6 +341,15 @@ def waiting_key(wanted):
     waiting = files.staged_path(wanted.key_path, public[:32])
     key = keys.load(files.read(waiting) or b"", waiting)
     return waiting if key is not None and keys.fingerprint(key) == public else None
+
+
+def waiting_record(wanted, chain):
+    """The path of a staged record that is about the certificate, while the one in its place is not; else None."""
+    place = record.path_of(wanted.certificate_path)
+    waiting = files.staged_path(place, "new")
+    if not chain or not record.is_of(record.load(waiting), chain) or record.is_of(record.load(place), chain):
+        return None
+    return waiting
 
 
 def former(wanted, context: Context, chain, key, roots) -> dict:

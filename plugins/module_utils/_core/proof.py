@@ -13,7 +13,7 @@ import base64
 import secrets
 from datetime import datetime, timedelta
 
-from . import certificates, jws
+from . import certificates, csr, jws
 from .library import serialization
 
 _ISSUER = "step-ca-client/1.0"
@@ -46,7 +46,13 @@ def chain_of(token: str) -> list:
     listed = jws.claims(token)[0].get("x5cInsecure")
     if not isinstance(listed, list) or not 0 < len(listed) <= certificates.LONGEST_CHAIN:
         raise ValueError("it holds no chain")
-    chain = [certificates.load_der(base64.b64decode(str(one))) for one in listed]
-    if not jws.is_signed_by(chain[0].public_key(), token):
+    try:
+        chain = [certificates.load_der(base64.b64decode(str(one))) for one in listed]
+        for one in chain:
+            one.extensions, one.public_key()
+        genuine = jws.is_signed_by(chain[0].public_key(), token)
+    except csr.unreadable() as error:
+        raise ValueError(str(error)) from None
+    if not genuine:
         raise ValueError("it was not made by the key of its certificate")
     return chain

@@ -31,7 +31,7 @@ def examine(wanted, context: fileset.Context) -> dict:
         "warnings": [],
         "certificate": certificates.facts(chain, wanted.renew_before, wanted.certificate_path) if chain else None,
         "needs_roots": bool(wanted.revoke and chain and roots is None),
-        "backup_files": [path for path in map(files.backup_path, _named(wanted, kept)) if os.path.exists(path)],
+        "backup_files": [path for path in _backups(wanted, kept) if os.path.exists(path)],
     }
     if wanted.revoke and chain and roots and not former["revocable"]:
         answer["warnings"] = ["%s is removed, but not revoked: this CA did not issue it." % wanted.certificate_path]
@@ -66,6 +66,12 @@ def _named(wanted, kept) -> list:
     named = list(wanted.outputs.values()) + key + record.files(kept)
     last = [files.resolve(wanted.certificate_path, "certificate_path"), wanted.certificate_path]
     return list(dict.fromkeys([path for path in named if path not in last + [wanted.csr_path]] + last))
+
+
+def _backups(wanted, kept) -> list:
+    """Where former files of the set may be kept: beside the files, not beside links to them."""
+    real = [files.resolve(path, "certificate_path") for path in _named(wanted, kept)]
+    return list(dict.fromkeys(map(files.backup_path, real)))
 
 
 def _there(wanted, kept) -> list:

@@ -72,6 +72,7 @@ class Wanted:
     not_before, not_after: datetime, timedelta or None; max_lifetime: timedelta or None;
     renew_before: durations.Share or timedelta; issued_since: datetime or None; template_data: dict or None;
     key_policy: on_issue, keep or always; outputs: {option of outputs.OPTIONS: path}; pkcs12: outputs.Pkcs12 or None;
+    named: {option: path} of all files as the task names them, filled in when links are followed;
     reason: name of an RFC 5280 reason; attributes: {"certificate" | "key": {"owner", "group", "mode", ...}}.
     """
 
@@ -97,6 +98,7 @@ class Wanted:
     revoke: bool = False
     reason: str = "unspecified"
     outputs: dict = field(default_factory=dict)
+    named: dict = field(default_factory=dict)
     pkcs12: Optional[outputs.Pkcs12] = None
     attributes: dict = field(default_factory=dict)
 

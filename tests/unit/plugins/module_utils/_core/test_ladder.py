@@ -139,6 +139,17 @@ def test_who_has_no_token_is_told_that_only_one_can_help(tmp_path, stand_in):
     assert pki.snapshot(tmp_path) == before
 
 
+def test_a_key_that_may_not_sign_proves_nothing(tmp_path, stand_in, monkeypatch):
+    """Such a certificate may be shown, but the CA would not take its proof."""
+    problem = "its key is not for signatures"
+    monkeypatch.setattr(ladder.certificates, "renewal_problem", lambda _leaf, by_proof: problem if by_proof else "")
+    enrol(tmp_path)
+    stand_in.say[RENEW] = [NO]
+    done = run(tmp_path, stand_in)
+    assert stand_in.paths == [BY_CLIENT, BY_TOKEN]
+    assert done["reasons"] == ["it is issued anew instead of renewed: " + problem]
+
+
 def short_lived(stand_in):
     """Renewals that end no later than what they renew."""
     leaf_end = pki.NOW + pki.DAY

@@ -35,6 +35,8 @@ def found(chain=None, **more):
         key_problem=more.get("key_problem", ""),
         record=more.get("record"),
         roots=more.get("roots", [lab().root, ENDED.root]),
+        revoked=more.get("revoked", ""),
+        refused=more.get("refused", ""),
     )
 
 

@@ -188,6 +188,16 @@ def test_without_intermediates_no_list_is_believed(stand_in, crts):
     assert "was signed by a stranger" in refused(stand_in)
 
 
+def test_an_intermediate_that_cannot_sign_signed_nothing(stand_in):
+    x25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.x25519")
+    public = x25519.X25519PrivateKey.generate().public_key()
+    odd = making.certificate(
+        CA.intermediate.subject, public, CA.root.subject, CA.root_key, pki.NOW, pki.NOW + pki.DAY, []
+    )
+    stand_in.say["/1.0/intermediates"] = [(200, {"crts": [pki.pem_of(odd)]})]
+    assert "was signed by a stranger" in refused(stand_in)
+
+
 @pytest.mark.parametrize("minutes, good", [(1, True), (-9, True), (-11, False), (-100000, False)])
 def test_a_list_that_is_out_of_date_is_no_answer(stand_in, minutes, good):
     begin = pki.NOW - 365 * pki.DAY

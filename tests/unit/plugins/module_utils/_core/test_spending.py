@@ -110,6 +110,12 @@ def test_words_of_the_authority_are_told(stand_in, tmp_path):
         sign(stand_in, tmp_path, Tokens("one"))
 
 
+def test_an_authority_in_trouble_is_quoted_as_it_is(stand_in, tmp_path):
+    stand_in.say[SIGN] = [(500, {"message": "the disk is full"})]
+    with pytest.raises(ApiError, match="POST %s/1.0/sign: 500 Internal Server Error: the disk is full" % URL):
+        sign(stand_in, tmp_path, Tokens("one"))
+
+
 # max_lifetime
 
 
