@@ -9,6 +9,7 @@ from ..module_utils._core import certificates, durations, spending, wanted
 from ..module_utils._core.errors import CsrError, OptionError
 from ..plugin_utils import _names
 from ..plugin_utils._action import StepCAAction
+from ..plugin_utils._settings import plain_data
 from ..plugin_utils._signing import NO_CREDENTIALS, Signing
 
 
@@ -45,7 +46,8 @@ class ActionModule(StepCAAction):
         options["sans"] = [_names.to_ascii(str(text)) for text in options.get("sans") or []]
         if not options["sans"] and options.get("common_name"):
             options["common_name"] = _names.to_ascii(options["common_name"])
-        asked = wanted.parse(dict(options, certificate_path="-", csr_path="csr"))
+        data = plain_data(options.get("template_data"))
+        asked = wanted.parse(dict(options, template_data=data, certificate_path="-", csr_path="csr"))
         wanted.refuse_past(asked, durations.now())
         asked.certificate_path = ""
         return asked

@@ -31,7 +31,7 @@ attributes:
     platforms: posix
     support: full
 requirements:
-  - On the controller, requests, PyJWT and cryptography >= 3.3.
+  - On the controller, requests, PyJWT >= 2.3 and cryptography >= 3.3.
   - On the managed host, Python 3.7 or newer with cryptography >= 3.3 (C(python3-cryptography) of the distribution).
   - step-ca >= 0.27.3
 """

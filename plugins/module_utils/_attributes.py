@@ -10,6 +10,7 @@ __all__ = ["Attributes"]
 from contextlib import contextmanager
 
 from ._core.errors import HostFileError
+from ._core.files import explained
 
 
 class Attributes:
@@ -50,6 +51,7 @@ class Attributes:
         fail, check_mode = self._module.fail_json, self._module.check_mode
         self._module.fail_json, self._module.check_mode = refuse, self._dry
         try:
-            yield
+            with explained("set owner, group or mode of", target):  # Ansible lets some errors of chmod through
+                yield
         finally:
             self._module.fail_json, self._module.check_mode = fail, check_mode

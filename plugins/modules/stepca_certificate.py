@@ -545,11 +545,9 @@ from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptogr
 from ansible_collections.privatepki.stepca.plugins.module_utils._attributes import Attributes
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
     certificates,
-    client,
     durations,
     exchange,
     fileset,
-    ladder,
     removal,
     wanted,
 )
@@ -576,16 +574,25 @@ def context_for(module, told, asked, item):
     )
 
 
+def ask_from_here(told, asked, context, item, tokens):
+    """The same for a host that asks the CA itself; the others need nothing of HTTP."""
+    from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, ladder
+
+    connection = client.restore(told["by_host"])
+    if told["step"] == "examine":
+        return ladder.examine(asked, context, connection)
+    return ladder.Ladder(asked, context, connection, item, tokens).run()
+
+
 def answer_for(module, told, entry, item, tokens):
     """One entry's answer; what fails for it fails for it alone."""
     try:
         asked = wanted.parse(entry)
         context = context_for(module, told, asked, item)
-        connection = client.restore(told["by_host"]) if told["by_host"] else None
+        if told["by_host"] and (told["step"] == "examine" or "outcome" in item):
+            return ask_from_here(told, asked, context, item, tokens)
         if told["step"] == "examine":
-            return ladder.examine(asked, context, connection) if connection else exchange.examine(asked, context)
-        if "outcome" in item:
-            return ladder.Ladder(asked, context, connection, item, tokens).run()
+            return exchange.examine(asked, context)
         if "chain" in item:
             return exchange.accept(asked, context, item["chain"], item["digest"], item["issued_at"], item["renewal"])
         if "remove" in item:

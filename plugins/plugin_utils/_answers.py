@@ -53,6 +53,7 @@ def _answer(one: dict) -> dict:
         "needs_roots": one.get("needs_roots") is True,
         "revocable": one.get("revocable") is True,
         "former": _text(one.get("former"), _LONGEST_PROOF) or "",
+        "former_roots": _text(one.get("former_roots"), _LONGEST_PROOF) or "",
         "holding": "".join(_proofs([one.get("holding")])),
         "revoked": one.get("revoked") is True,
         "backup_files": _texts(one.get("backup_files")),

@@ -46,8 +46,7 @@ class Entry:
     def outcome(self) -> dict:
         """What the host is told after the CA was asked."""
         if self.error is not None:
-            pem = self.answer.get("csr")
-            return {"discard": pem if isinstance(pem, str) and len(pem) <= csr.LARGEST else None}
+            return {"discard": self._staged()}
         if self.answer["outcome"] == "removed":
             return {"remove": True}
         renewal = self.answer["outcome"] == "renewed"
@@ -60,11 +59,16 @@ class Entry:
             return self.outcome()
         return {
             "outcome": self.answer["outcome"],
-            "csr": self.request or self.answer["csr"],
+            "csr": self.request or self._staged(),
             "digest": self.answer["digest"],
             "source": source,
             "revoke": self.former,
         }
+
+    def _staged(self):
+        """The host's own word for the key that it staged; None where that is no request."""
+        pem = self.answer.get("csr")
+        return pem if isinstance(pem, str) and len(pem) <= csr.LARGEST else None
 
     def accept(self, answer: dict) -> None:
         """Take over what the host says of the second call."""

@@ -21,6 +21,7 @@ from ..module_utils._core.errors import (
 from . import _answers, _names, _provisioner
 from ._action import roots_pem
 from ._entry import Entry
+from ._settings import plain_data
 from ._signing import NO_CREDENTIALS, Signing
 
 
@@ -34,8 +35,8 @@ class Issue:
         self._action = action
         self._dry = bool(action._task.check_mode)
         self._now = durations.now()
-        self._signing = Signing(action)
         self._by_host = action.settings.request_from() == "host"
+        self._signing = Signing(action, self._by_host)
         self._lost = None
         self._entries = [Entry(entry) for entry in entries]
 
@@ -73,11 +74,17 @@ class Issue:
         options["sans"] = [_names.to_ascii(str(text)) for text in options.get("sans") or []]
         if not options["sans"] and options.get("common_name"):
             options["common_name"] = _names.to_ascii(options["common_name"])
+        options["template_data"] = plain_data(options.get("template_data"))
         entry.wanted = wanted.parse(options)
         wanted.refuse_past(entry.wanted, self._now)
         options["sans"] = [str(san) for san in entry.wanted.sans]
         for limit in ("not_before", "not_after", "issued_since"):  # YAML may have made a datetime of it
             options[limit] = durations.format_limit(getattr(entry.wanted, limit)) or None
+        if entry.wanted.revoke and self._signing.token:
+            raise OptionError(
+                "revoke needs the provisioner's options: the token (from %s) serves one request, and is for signing."
+                % self._signing.token.where
+            )
         if entry.wanted.state == "present":
             self._signing.refuse_foreign_token(entry.wanted)
 
@@ -149,7 +156,7 @@ class Issue:
         for entry in self._alive(due):
             if entry.answer["outcome"] == "removed":
                 self._guarded(entry, self._revoke)
-        self._install([entry for entry in due if entry.answer])
+        self._install([entry for entry in due if entry.error is None or entry.answer.get("csr")])
         for entry in self._alive(due):
             if entry.wanted.revoke and entry.answer["outcome"] != "removed" and entry.answer["revocable"]:
                 self._guarded(entry, self._revoke_former)

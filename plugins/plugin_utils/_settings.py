@@ -9,6 +9,7 @@ off. Values are looked at only when they are needed, so a steady run opens no va
 
 from __future__ import annotations
 
+import json
 import os
 from collections import namedtuple
 from collections.abc import Mapping
@@ -172,6 +173,11 @@ def plain(value):
         return [item for item in map(plain, value) if item is not None] or None
     text = str(value)
     return text if text.strip() else None
+
+
+def plain_data(value):
+    """The same data without Ansible's wrapping, nothing left out: what a template of the CA's is given."""
+    return json.loads(json.dumps(value, default=str))
 
 
 def _given(source: Source, names) -> list:

@@ -39,11 +39,13 @@ NO_CREDENTIALS = (
 class Signing:
     """The CA and the provisioner of one task.
 
-    action: a StepCAAction; roots: the trusted roots, None while they are not known here.
+    action: a StepCAAction; by_host: the host asks, and the controller may have no route to the CA; roots: the trusted
+    roots, None while they are not known here.
     """
 
-    def __init__(self, action):
+    def __init__(self, action, by_host: bool = False):
         self._action = action
+        self._by_host = by_host
         self._settings = action.settings
         self.connection = self._settings.connection()
         self.roots = self.connection.roots or None
@@ -164,20 +166,22 @@ class Signing:
         names must be those that the play gives it. CsrError.
         """
         chain = spending.load(answer["former"])
-        if self.roots is None:
-            self.learn_roots()
+        roots = self.roots or self._proved(answer["former_roots"])
         try:
             holds = bool(answer["holding"]) and proof.chain_of(answer["holding"])[0] == chain[0]
         except (ValueError, TypeError):
             holds = False
-        if certificates.is_foreign(chain, self.roots) or not (
-            holds or set(certificates.sans(chain[0])) == set(asked.sans)
-        ):
+        named = bool(asked.sans) and set(certificates.sans(chain[0])) == set(asked.sans)
+        if certificates.is_foreign(chain, roots) or not (holds or named):
             raise CsrError(
                 "The certificate with the serial %d is not revoked on the mere word of the host, which does not show the key that "
                 "belongs to it. If it is to be revoked, name its serial to stepca_revoke." % chain[0].serial_number
             )
         return str(chain[0].serial_number)
+
+    def _proved(self, pem: str) -> list:
+        """The roots in a host's record, as far as the fingerprints prove them."""
+        return [one for one in spending.load(pem) if certificates.fingerprint(one) in self.connection.fingerprints]
 
     def revoke(self, serial: str, reason: str) -> bool:
         """Revoke the certificate of this serial; False where the CA had done so before."""
@@ -219,7 +223,8 @@ class Signing:
         """The provisioner with its opened key, found once."""
         if self._provisioner is None:
             self._provisioner = _provisioner.find(self._settings, self.authority)
-            self._warn_of_old_ca()
+            if not self._by_host:
+                self._warn_of_old_ca()
         return self._provisioner
 
     def _warn_of_old_ca(self) -> None:

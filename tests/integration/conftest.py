@@ -167,16 +167,21 @@ def step(lab: Lab, authority: Authority, tmp_path: Path) -> Callable[..., str]:
     return run
 
 
-@pytest.fixture
-def core(core_name: str) -> Core:
-    """The ansible-core of this run of the test."""
-    controller, host = CORES[core_name]
+def make_core(name: str) -> Core:
+    """An ansible-core by its name in CORES; skips where it cannot be had."""
+    controller, host = CORES[name]
     try:
-        return Core(core_name, venvs.ensure(controller), venvs.ensure(host))
+        return Core(name, venvs.ensure(controller), venvs.ensure(host))
     except venvs.Unavailable as error:
         if in_ci():
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def core(core_name: str) -> Core:
+    """The ansible-core of this run of the test."""
+    return make_core(core_name)
 
 
 @pytest.fixture

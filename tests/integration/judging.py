@@ -133,8 +133,15 @@ def tree(folder: Path) -> dict[str, tuple[object, ...]]:
 
 
 def leftovers(host: Host) -> list[str]:
-    """Staged files, locks, links to former files: whatever of ours should not outlive a task."""
-    return [path.name for path in host.path("/etc").rglob(".*") if not path.name.endswith(".stepca.json")]
+    """Staged files, locks, links to former files: whatever of ours should not outlive a task, as backups do."""
+    kept = (".stepca.json", ".stepca.backup")
+    return [path.name for path in host.path("/etc").rglob(".*") if not path.name.endswith(kept)]
+
+
+def backups(host: Host) -> set[str]:
+    """The files whose former content is kept beside them."""
+    mark = ".stepca.backup"
+    return {path.name[1 : -len(mark)] for path in host.path("/etc").rglob(".*") if path.name.endswith(mark)}
 
 
 def round_trips(run: Run) -> int:

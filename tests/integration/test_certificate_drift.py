@@ -12,7 +12,7 @@ import subprocess
 import time
 from datetime import datetime, timedelta, timezone
 
-from tests.integration.judging import judge, leftovers, mode, openssl, owner, see, somebody, traffic, tree
+from tests.integration.judging import backups, judge, leftovers, mode, openssl, owner, see, somebody, traffic, tree
 from tests.integration.pairs import CERTIFICATE, GROUP, outcomes, pair
 from tests.integration.support import enrolment
 from tools.authority import Provisioner
@@ -99,6 +99,9 @@ def test_every_damage_is_mended_once(play, host, authority):
         assert (seen.serial == serials[name]) == (not words), name
         assert mode(tls / (name + ".key")) == "0600"
     assert leftovers(host) == []
+    assert backups(host) == {"foreign.crt", "foreign.key", "key-of-another.key"}, "what this CA did not issue is kept"
+    told = [path for one in run["mend"]["results"] for path in one["backup_files"]]
+    assert sorted(told) == sorted(str(path) for path in tls.glob(".*.stepca.backup"))
 
 
 def test_what_a_task_asks_for_changes(play, host, authority):
@@ -212,7 +215,7 @@ def test_due_and_expired(play, host, authority):
     wait_until(lambda: datetime.now(timezone.utc) > last + whole, 60, "the moments at which the certificates are due")
 
     run = play(later, module_defaults=defaults).expect_ok()
-    expected = {"expired": "issued", "never": "none", "due": "issued", "fresh": "none", "share": "issued"}
+    expected = {"expired": "renewed", "never": "none", "due": "renewed", "fresh": "none", "share": "renewed"}
     assert outcomes(run["later"]) == expected
     assert "it expired on %s" % facts["expired.crt"]["not_after"] in reasons(run["later"], "expired")
     for name in ("due", "share"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from tests.integration.judging import judge, leftovers, round_trips, see, traffic, tree
+from tests.integration.judging import backups, judge, leftovers, round_trips, see, traffic, tree
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, pair
 from tests.integration.support import enrolment
 
@@ -54,7 +54,12 @@ def test_one_bad_entry_of_three(play, host, authority, policy_authority):
         ".last.crt.stepca.json",
         "folder.crt",
     }
-    assert {path.name for path in tls.iterdir()} == expected and leftovers(host) == []
+    # The other CA has replaced what it had not issued.
+    kept = {one + ending for one in ("first", "last") for ending in (".crt", ".key")}
+    assert backups(host) == kept and leftovers(host) == []
+    told = [path.rsplit("/", 1)[1] for one in run["policy"]["results"] for path in one["backup_files"]]
+    assert sorted(told) == sorted(".%s.stepca.backup" % name for name in kept)
+    assert {path.name for path in tls.iterdir()} - set(told) == expected
 
 
 def test_what_fails_as_a_whole_touches_nothing(play, host, authority):
@@ -68,7 +73,6 @@ def test_what_fails_as_a_whole_touches_nothing(play, host, authority):
         "no path": ({"sans": ["a.example.com"]}, "certificate_path"),
         "no names": ({"certificate_path": TLS + "a.crt", "key_path": TLS + "a.key"}, "sans or common_name is required"),
         "relative": (pair("a", certificate_path="a.crt"), "not an absolute path"),
-        "from host": (pair("a", request_from="host"), "request_from"),
         "provisioner within": ({"certificates": [pair("a", provisioner="ansible")]}, "provisioner"),
     }
     tasks = [{"name": name, CERTIFICATE: options, "ignore_errors": True} for name, (options, _word) in wrong.items()]

@@ -28,6 +28,14 @@ def _stand_in(name: str, path: list[str]) -> None:
     sys.modules[name] = package
 
 
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print what tests counted: at how many points runs were killed, or made to fail."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == "points":
+                terminalreporter.write_line("%s: %s" % (report.nodeid.rpartition("::")[2], value))
+
+
 # ansible-test has its own way and comes first.
 if not _importable():
     _stand_in("ansible_collections", [])

@@ -12,7 +12,7 @@ import json
 from collections import namedtuple
 from datetime import timezone
 from email.utils import parsedate_to_datetime
-from http.client import responses
+from http import HTTPStatus
 from urllib.parse import quote
 
 from .errors import ApiError
@@ -140,4 +140,7 @@ def date_of(answer: Answer):
 
 def status_line(status: int) -> str:
     """A status with its phrase."""
-    return ("%d %s" % (status, responses.get(status, ""))).strip()
+    try:
+        return "%d %s" % (status, HTTPStatus(status).phrase)
+    except ValueError:
+        return str(status)

@@ -28,6 +28,8 @@ from .library import (
 PROVISIONER_OID = "1.3.6.1.4.1.37476.9000.64.1"
 #: The CA backdates certificates for hosts whose clock is behind; ours may be behind by as much.
 CLOCK_GRACE = timedelta(minutes=10)
+#: The CA adds its backdate (ten minutes at most in practice) to the life asked for.
+BACKDATE = timedelta(minutes=11)
 LONGEST_CHAIN = 10
 _ANY_USAGE = x509.ObjectIdentifier("2.5.29.37.0") if x509 else None
 _PEM = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
@@ -40,15 +42,7 @@ def load(pem: bytes) -> list:
         raise ValueError("it holds no PEM certificate")
     if len(blocks) > LONGEST_CHAIN:
         raise ValueError("it holds %d certificates; more than %d are not looked at" % (len(blocks), LONGEST_CHAIN))
-    found = []
-    for block in blocks:
-        try:
-            certificate = x509.load_pem_x509_certificate(block)
-            certificate.extensions, certificate.public_key()
-        except csr.unreadable() as error:
-            raise ValueError(str(error)) from None
-        found.append(certificate)
-    return found
+    return [_readable(x509.load_pem_x509_certificate, block) for block in blocks]
 
 
 def count(pem: bytes) -> int:
@@ -57,8 +51,18 @@ def count(pem: bytes) -> int:
 
 
 def load_der(der: bytes):
-    """One certificate in DER."""
-    return x509.load_der_x509_certificate(der)
+    """One certificate in DER; ValueError if it cannot be read."""
+    return _readable(x509.load_der_x509_certificate, der)
+
+
+def _readable(load_one, content: bytes):
+    """A certificate all of which can be read; whatever the library says of another is a ValueError."""
+    try:
+        certificate = load_one(content)
+        certificate.extensions, certificate.public_key()
+    except csr.unreadable() as error:
+        raise ValueError(str(error)) from None
+    return certificate
 
 
 def to_pem(chain) -> bytes:
@@ -220,6 +224,12 @@ def check_renewed(chain, former, wanted, public_key_sha256: str, roots, now: dat
         raise CertificateError(
             "A renewal would end on %s, not later than now (%s)."
             % (durations.format_time(end_of_life(chain)), durations.format_time(end_of_life(former)))
+        )
+    span = not_after(leaf) - not_before(leaf)
+    if wanted.max_lifetime and span > wanted.max_lifetime + BACKDATE:
+        raise CertificateError(
+            "A renewal would live for %s, longer than max_lifetime, %s."
+            % (durations.format_duration(span), durations.format_duration(wanted.max_lifetime))
         )
     _check_life(chain, wanted, now)
 

@@ -26,62 +26,68 @@ def examine(wanted, context: Context) -> dict:
     if wanted.state == "absent":
         return removal.examine(wanted, context)
     fileset.resolve(wanted)
-    repaired = fileset.finish_interrupted(wanted, context)
-    if not context.dry:
-        for path in [path for _option, path, _kind in fileset.written(wanted)] + [
-            record.path_of(wanted.certificate_path)
-        ]:
-            files.forget_stale(path)
-    found = fileset.read(wanted, context)
+    with fileset.held(wanted, context):
+        repaired = fileset.finish_interrupted(wanted, context)
+        if not context.dry:
+            for path in [path for _option, path, _kind in fileset.written(wanted)] + [
+                record.path_of(wanted.certificate_path)
+            ]:
+                files.forget_stale(path)
+        found = fileset.read(wanted, context)
+        digest = fileset.digest(wanted)
     decision = plan.decide(wanted, found, context.now, context.provisioner, context.by_host)
     answer = {
         "outcome": decision.outcome,
         "reasons": decision.reasons,
         "warnings": decision.warnings,
         "certificate": _facts(found.chain, wanted),
-        "needs_roots": decision.needs_roots,
+        "needs_roots": decision.needs_roots or _former_is_unknown(wanted, context, found, decision),
     }
-    if decision.needs_roots:
+    if answer["needs_roots"]:
         return answer
     if decision.outcome == "none":
-        return dict(answer, **_put_right(wanted, context, found, repaired))
-    return dict(answer, **_ask(wanted, context, found, decision))
+        return dict(answer, **_put_right(wanted, context, found, digest, repaired))
+    return dict(answer, **_ask(wanted, context, found, digest, decision))
 
 
-def _put_right(wanted, context: Context, found: plan.Found, repaired: list) -> dict:
+def _former_is_unknown(wanted, context: Context, found: plan.Found, decision: plan.Plan) -> bool:
+    """Whether a certificate is to be revoked once it is replaced, and only the roots can tell whose it is."""
+    replaced = wanted.revoke and found.chain and decision.outcome != "none"
+    return bool(replaced and found.roots is None and not context.dry)
+
+
+def _put_right(wanted, context: Context, found: plan.Found, digest: str, repaired: list) -> dict:
     """What the CA is not needed for: files made of the pair, owners and modes."""
     problems = fileset.compare_derived(wanted, found)
     saved = []
     if problems:
         folders = _missing_folders(wanted, context)
         if not context.dry:
-            saved = fileset.write_derived(wanted, context, found, list(problems))
+            saved = fileset.write_derived(wanted, context, found, digest, list(problems))
         repaired = repaired + list(problems.values()) + folders
     reasons = repaired + fileset.attributes(wanted, context)
     return {"outcome": "files" if reasons else "none", "reasons": reasons, "backup_files": saved}
 
 
-def _ask(wanted, context: Context, found: plan.Found, decision: plan.Plan) -> dict:
+def _ask(wanted, context: Context, found: plan.Found, digest: str, decision: plan.Plan) -> dict:
     """What goes to the CA: a request for a key, or proofs of the one that stays."""
-    _refuse_impossible_key(wanted, found, decision)
+    _refuse_impossible_key(wanted, found)
     reasons = decision.reasons + _missing_folders(wanted, context)
     if context.dry:
         return {"reasons": reasons}
-    fileset.probe(wanted, context)
-    asked = {"reasons": reasons}
-    if decision.outcome == "renewed":
-        fileset.probe_pkcs12(wanted, found.key)
-    if decision.outcome == "renewed" and not context.by_host:
+    asked = {"reasons": reasons, "digest": digest}
+    relayed = decision.outcome == "renewed" and not context.by_host
+    key = found.key if relayed or wanted.csr_path or _keeps(wanted, found) else keys.generate(wanted.key_type)
+    fileset.probe(wanted, context, key)
+    if relayed:
         asked["proofs"] = [
-            proof.renewal(found.chain, found.key, list(context.audiences), context.now)
-            for _one in range(context.attempts)
+            proof.renewal(found.chain, key, list(context.audiences), context.now) for _one in range(context.attempts)
         ]
-    elif context.can_issue or decision.outcome == "rekeyed":
+    elif context.can_issue or decision.outcome == "rekeyed" or not context.by_host:
         asked["warnings"] = decision.warnings + _never_installed(wanted)
-        asked["csr"] = _request(wanted, found)
-    asked["digest"] = fileset.digest(wanted)
-    key = fileset.private_key(wanted, found.key)
-    return dict(asked, **fileset.former(wanted, context, found.chain, key, found.roots))
+        asked["csr"] = _request(wanted, found, key)
+    former_key = fileset.private_key(wanted, found.key)
+    return dict(asked, **fileset.former(wanted, context, found.chain, former_key, found.roots))
 
 
 def _missing_folders(wanted, context: Context) -> list:
@@ -94,10 +100,12 @@ def _missing_folders(wanted, context: Context) -> list:
     return ["the folder %s is missing" % folder for folder in folders]
 
 
-def _refuse_impossible_key(wanted, found: plan.Found, decision: plan.Plan) -> None:
+def _refuse_impossible_key(wanted, found: plan.Found) -> None:
     """OptionError where a new key is due, and the task forbids it."""
-    keeps = "csr_path" if wanted.csr_path else "key_policy: keep" if wanted.key_policy == "keep" and found.key else ""
-    if keeps and found.revoked:
+    if found.key is None:
+        return
+    keeps = "csr_path" if wanted.csr_path else "key_policy: keep" if wanted.key_policy == "keep" else ""
+    if keeps and found.revoked and keys.fingerprint(found.key) == keys.fingerprint(found.chain[0].public_key()):
         raise OptionError(
             "%s: %s, and a revoked certificate always gets a new key, which this setting forbids. Make a new key, or leave the "
             "setting out." % (keeps, found.revoked)
@@ -119,17 +127,17 @@ def _never_installed(wanted) -> list:
     ]
 
 
-def _request(wanted, found: plan.Found) -> str:
+def _keeps(wanted, found: plan.Found) -> bool:
+    """Whether a certificate that is issued anew keeps the key."""
+    return wanted.key_policy == "keep" and found.key is not None
+
+
+def _request(wanted, found: plan.Found, key) -> str:
     """The request to be signed; a new key for it waits beside key_path."""
     if wanted.csr_path:
-        fileset.probe_pkcs12(wanted, fileset.private_key(wanted, found.key))
         return csr.to_pem(fileset.brought(wanted)).decode("ascii")
-    keeps = wanted.key_policy == "keep" and found.key is not None
-    key = found.key if keeps else keys.generate(wanted.key_type)
-    fileset.probe_pkcs12(wanted, key)
-    if keeps:
-        return csr.build(key, wanted.common_name, wanted.sans).decode("ascii")
-    files.stage(wanted.key_path, keys.to_pem(key), keys.fingerprint(key)[:32])
+    if not _keeps(wanted, found):
+        files.stage(wanted.key_path, keys.to_pem(key), keys.fingerprint(key)[:32])
     return csr.build(key, wanted.common_name, wanted.sans).decode("ascii")
 
 
@@ -144,11 +152,7 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
     staged_key = None
     try:
         with files.locked(wanted.certificate_path):
-            if fileset.digest(wanted) != digest:
-                raise HostFileError(
-                    "%s changed while its certificate was on the way: another run or person was faster. Run again."
-                    % wanted.certificate_path
-                )
+            fileset.refuse_changed(wanted, digest)
             key, staged_key = _key_for(wanted, chain[0])
             former = fileset.read_chain(wanted.certificate_path)[0]
             added = _check(wanted, context, chain, key, former if renewal else None, issued_at)

@@ -23,6 +23,8 @@ _LARGEST = 1024 * 1024
 _STALE_SECONDS = 3600
 _MARK = ".stepca-"
 _BACKUP = ".stepca.backup"
+#: Tags of what is staged, of links to what it replaces, and of those that become backups.
+_UNDER_LOCK = ("new", "old", "backup")
 _ADVICE = {
     errno.ENOENT: "Make the folder first (ansible.builtin.file with state: directory).",
     errno.ENOTDIR: "A part of the path is a file.",
@@ -31,6 +33,7 @@ _ADVICE = {
     errno.EROFS: "The file system is read-only: mount it writable, or use another path.",
     errno.ENOSPC: "The disk is full: make room, then run again.",
     errno.EDQUOT: "The quota is used up: make room, then run again.",
+    errno.EIO: "The disk, or the way to it, fails: look at the kernel's log, mend it, then run again.",
     errno.EISDIR: "It is a folder: name a file in it.",
 }
 
@@ -47,7 +50,7 @@ def resolve(path: str, option: str) -> str:
 
 def read(path: str):
     """The content of a file, or None where there is none. HostFileError if it cannot be read."""
-    with _explained("read", path):
+    with explained("read", path):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # without the flag, a pipe waits for its writer
         except FileNotFoundError:
@@ -67,7 +70,7 @@ def read(path: str):
 
 def is_private(path: str) -> bool:
     """Whether nobody but its owner may read or change this file. HostFileError if that cannot be seen."""
-    with _explained("read", path):
+    with explained("read", path):
         return not os.stat(path).st_mode & 0o077
 
 
@@ -88,7 +91,7 @@ def missing_folder(path: str):
 
 def make_folder(folder: str) -> None:
     """Make a folder, 0755, and those above it."""
-    with _explained("make", folder):
+    with explained("make", folder):
         os.makedirs(folder, mode=0o755, exist_ok=True)
 
 
@@ -102,7 +105,7 @@ def stage(target: str, content: bytes, tag: str) -> str:
     """Write content, safely on disk and readable by nobody else, beside its target; returns where."""
     path = staged_path(target, tag)
     _refuse_open_folder(os.path.dirname(target))
-    with _explained("write", path):
+    with explained("write", path):
         _forget(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -132,7 +135,7 @@ def replace_set(moves) -> None:
     """
     kept = []
     done = []
-    with _explained("replace", moves[0][1]):
+    with explained("replace", moves[0][1]):
         try:
             for _staged, target in moves:
                 kept.append((_keep(target), target))
@@ -142,9 +145,9 @@ def replace_set(moves) -> None:
                 _sync_folder(target)
         except OSError as error:
             try:
-                for old, target in kept:
+                for (staged, target), (old, _target) in reversed(list(zip(moves, kept))):
                     if target in done:
-                        os.rename(old, target) if old else _forget(target)
+                        _put_back(staged, target, old)
             except OSError:
                 raise HalfReplaced(
                     "%s and the files that belong to it are replaced in part (%s), and could not be put back. Mend the disk, "
@@ -159,36 +162,44 @@ def replace_set(moves) -> None:
 def locked(path: str, patience: float = 30.0):
     """Hold the folder of this file against other runs; HostFileError if another one holds it for too long."""
     folder = os.path.dirname(path)
-    with _explained("lock", folder):
+    with explained("lock", folder):
         descriptor = os.open(folder, os.O_RDONLY)
     try:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise HostFileError(
-                        "Another run is replacing certificates in %s. Run again when it is done." % folder
-                    ) from None
-                time.sleep(0.05)
+        with explained("lock", folder):
+            _wait_for_lock(descriptor, folder, time.monotonic() + patience)
         yield
     finally:
         os.close(descriptor)
 
 
+def _wait_for_lock(descriptor: int, folder: str, deadline: float) -> None:
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise HostFileError(
+                    "Another run is replacing certificates in %s. Run again when it is done." % folder
+                ) from None
+            time.sleep(0.05)
+
+
 def forget(path: str) -> None:
     """Remove a file of ours, where it is."""
-    with _explained("remove", path):
+    with explained("remove", path):
         _forget(path)
 
 
 def forget_stale(target: str) -> None:
-    """Remove what earlier runs left staged beside this target for more than an hour."""
+    """Remove what earlier runs left beside this target, under the lock.
+
+    What is staged under the lock was left by a run that ended midway. A key waits without it for its certificate, so
+    it is left only after an hour.
+    """
+    under_lock = [staged_path(target, tag) for tag in _UNDER_LOCK]
     for path in waiting(target):
         with suppress(OSError):  # tidying up is no reason to fail
-            if time.time() - os.lstat(path).st_mtime > _STALE_SECONDS:
+            if path in under_lock or time.time() - os.lstat(path).st_mtime > _STALE_SECONDS:
                 _forget(path)
 
 
@@ -211,12 +222,21 @@ def backup_path(target: str) -> str:
 def back_up(target: str) -> str:
     """Keep a file as it is, with owner and mode, in place of an earlier backup; returns where."""
     backup = backup_path(target)
-    with _explained("back up", target):
+    with explained("back up", target):
         kept = _keep(target, "backup")
-        os.rename(kept, backup)
-        _forget(kept)  # two names of one file: then rename does nothing
+        try:
+            os.rename(kept, backup)
+        finally:
+            _forget(kept)  # two names of one file: then rename does nothing
         _sync_folder(backup)
     return backup
+
+
+def _put_back(staged: str, target: str, old) -> None:
+    """Undo one rename: the new file waits again, so that a run which ends right here can still be finished."""
+    _forget(staged)
+    os.link(target, staged)
+    os.rename(old, target) if old else os.unlink(target)
 
 
 def _keep(target: str, tag: str = "old"):
@@ -263,7 +283,8 @@ def _refuse_open_folder(folder: str) -> None:
 
 
 @contextmanager
-def _explained(verb: str, path: str):
+def explained(verb: str, path: str):
+    """An OSError becomes a HostFileError that says what could not be done to which file, and what to do next."""
     try:
         yield
     except OSError as error:

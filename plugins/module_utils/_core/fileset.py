@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Callable, Optional
@@ -76,7 +77,7 @@ def read(wanted, context: Context) -> plan.Found:
         key, key_problem = _read_request_key(wanted, context.dry)
     else:
         key, key_problem = read_key((context.dry and waiting_key(wanted)) or wanted.key_path)
-    kept = record.read(wanted.certificate_path)
+    kept = record.load((context.dry and waiting_record(wanted, chain)) or record.path_of(wanted.certificate_path))
     return plan.Found(
         chain,
         certificate_problem,
@@ -147,6 +148,22 @@ def _read_request_key(wanted, dry: bool) -> tuple:
     return brought(wanted).public_key(), ""
 
 
+def held(wanted, context: Context):
+    """The lock on the set, so that nobody replaces it while it is read; in check mode, and where nothing is, none."""
+    if context.dry or files.missing_folder(wanted.certificate_path):
+        return nullcontext()
+    return files.locked(wanted.certificate_path)
+
+
+def refuse_changed(wanted, examined: str) -> None:
+    """HostFileError unless the set is still what it was when this digest was taken. To be called under the lock."""
+    if digest(wanted) != examined:
+        raise HostFileError(
+            "%s changed while its certificate was on the way: another run or person was faster. Run again."
+            % wanted.certificate_path
+        )
+
+
 def digest(wanted) -> str:
     """A hash over the set as it lies there."""
     whole = hashlib.sha256()
@@ -156,18 +173,12 @@ def digest(wanted) -> str:
     return whole.hexdigest()
 
 
-def probe(wanted, context: Context) -> None:
-    """Find out before a token is spent whether the files can be put there, with their owners and modes."""
+def probe(wanted, context: Context, key) -> None:
+    """Find out before a token is spent whether the files can be made and put there, with their owners and modes."""
     for _option, path, kind in written(wanted):
         files.probe(path, lambda staged, path=path, kind=kind: context.finish(staged, path, kind))
-    if wanted.pkcs12:
-        outputs.read_password(wanted.pkcs12)
-
-
-def probe_pkcs12(wanted, key) -> None:
-    """Find out the same of the PKCS#12 file: older libraries make none of some keys, or no modern one."""
-    if wanted.pkcs12:
-        outputs.make("pkcs12_path", pair_of(wanted, [], key, []))
+    if wanted.pkcs12:  # which of them the library here can make depends on its age
+        outputs.make("pkcs12_path", pair_of(wanted, [], private_key(wanted, key), []))
 
 
 def missing_folders(wanted) -> list:
@@ -199,14 +210,18 @@ def compare_derived(wanted, found: plan.Found) -> dict:
     return {option: problem for option, problem in problems.items() if problem}
 
 
-def write_derived(wanted, context: Context, found: plan.Found, options) -> list:
-    """Make these files anew of the pair; returns the backups of those that were somebody else's."""
+def write_derived(wanted, context: Context, found: plan.Found, examined: str, options) -> list:
+    """Make these files anew of the pair; returns the backups of those that were somebody else's.
+
+    examined: digest of the set when the pair was found.
+    """
     pair = pair_of(wanted, found.chain, private_key(wanted, found.key), found.roots)
     contents = {wanted.outputs[option]: (outputs.make(option, pair), outputs.KINDS[option]) for option in options}
     if record.fits(found.record, found.chain):
         kept = record.make(wanted, context.provisioner, found.chain, found.roots, found.record["issued_at"])
         contents[record.path_of(wanted.certificate_path)] = (kept, "record")
     with files.locked(wanted.certificate_path):
+        refuse_changed(wanted, examined)
         saved = [
             files.back_up(wanted.outputs[option]) for option in options if _foreign_bundle(wanted, option, found.roots)
         ]
@@ -227,7 +242,7 @@ def install(wanted, context: Context, chain, key, staged_key, issued_at: str) ->
             contents[path] = (outputs.make(option, pair), outputs.KINDS[option])
     kept = record.make(wanted, context.provisioner, chain, context.roots, issued_at)
     contents[record.path_of(wanted.certificate_path)] = (kept, "record")
-    saved = [files.back_up(path) for path in _worth_keeping(wanted, context.roots, bool(staged_key))]
+    saved = [files.back_up(path) for path in _worth_keeping(wanted, chain[1:], context.roots, bool(staged_key))]
     _replace(context, [(staged_key, wanted.key_path, "key")] if staged_key else [], contents)
     return saved
 
@@ -262,13 +277,16 @@ def _dress(context: Context, staged: str, target: str, kind: str) -> None:
     context.finish(staged, target, kind)
 
 
-def _worth_keeping(wanted, roots, new_key: bool) -> list:
-    """The files of the former set to keep: all that are replaced, or those that this CA did not issue."""
+def _worth_keeping(wanted, intermediates, roots, new_key: bool) -> list:
+    """The files of the former set to keep: all that are replaced, or those that this CA did not issue.
+
+    intermediates: those of the successor, which show whose a leaf is that lost its own.
+    """
     replaced = [path for option, path, _kind in written(wanted) if new_key or option != "key_path"]
     if wanted.backup:
         return [path for path in replaced if os.path.exists(path)]
     chain = read_chain(wanted.certificate_path)[0]
-    foreign = bool(chain) and certificates.is_foreign(chain, roots)
+    foreign = bool(chain) and all(certificates.is_foreign(way, roots) for way in (chain, chain[:1] + intermediates))
     kept = [wanted.certificate_path] if foreign else []
     if new_key and (foreign or _unknown_key(wanted, chain)):
         kept += [wanted.key_path] if os.path.exists(wanted.key_path) else []
@@ -296,19 +314,19 @@ def _foreign_bundle(wanted, option: str, roots) -> bool:
 
 
 def finish_interrupted(wanted, context: Context) -> list:
-    """A run that stopped between its two renames left certificate and key apart: put the waiting key in its place."""
-    waiting = waiting_key(wanted)
-    if not waiting:
+    """A run that stopped after its commit left key or record waiting: put them in their places, under the lock.
+
+    Returns a sentence on the key; the record is no reason by itself.
+    """
+    key, kept = waiting_key(wanted), waiting_record(wanted, read_chain(wanted.certificate_path)[0])
+    moves = [(key, wanted.key_path)] if key else []
+    moves += [(kept, record.path_of(wanted.certificate_path))] if kept else []
+    if moves and not context.dry:
+        if key:
+            _dress(context, key, wanted.key_path, "key")
+        files.replace_set(moves)
+    if not key:
         return []
-    if not context.dry:
-        with files.locked(wanted.certificate_path):
-            moves = [(waiting, wanted.key_path)]
-            record_path = record.path_of(wanted.certificate_path)
-            waiting_record = files.staged_path(record_path, "new")
-            if os.path.exists(waiting_record):
-                moves.append((waiting_record, record_path))
-            _dress(context, waiting, wanted.key_path, "key")
-            files.replace_set(moves)
     return [
         "an interrupted replacement left the key that belongs to %s waiting beside its place" % wanted.certificate_path
     ]
@@ -325,6 +343,15 @@ def waiting_key(wanted):
     return waiting if key is not None and keys.fingerprint(key) == public else None
 
 
+def waiting_record(wanted, chain):
+    """The path of a staged record that is about the certificate, while the one in its place is not; else None."""
+    place = record.path_of(wanted.certificate_path)
+    waiting = files.staged_path(place, "new")
+    if not chain or not record.is_of(record.load(waiting), chain) or record.is_of(record.load(place), chain):
+        return None
+    return waiting
+
+
 def former(wanted, context: Context, chain, key, roots) -> dict:
     """What the CA needs to revoke a certificate: itself, and the proof that this host holds its key.
 
@@ -338,6 +365,7 @@ def former(wanted, context: Context, chain, key, roots) -> dict:
     return {
         "revocable": True,
         "former": certificates.to_pem(chain).decode("ascii"),
+        "former_roots": certificates.to_pem(roots).decode("ascii"),
         "holding": proof.renewal(chain, key, [], context.now) if holds else "",
     }
 

@@ -42,7 +42,7 @@ class Transport:
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise TransportError(
                 "%s cannot be shown to the CA (%s)"
-                % (certificate_path, getattr(error, "reason", None) or error.strerror or error),
+                % (certificate_path, getattr(error, "reason", None) or getattr(error, "strerror", None) or error),
                 sent=False,
                 retry=False,
             ) from None

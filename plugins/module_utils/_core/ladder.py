@@ -14,6 +14,7 @@ from . import (
     api,
     certificates,
     client,
+    csr,
     diagnosis,
     durations,
     exchange,
@@ -147,10 +148,10 @@ class Ladder:
             if outcome == "rekeyed":
                 raise ApiError("the CA did not accept the client certificate (%s)" % error) from None
             answer = self._by_proof(former)
-        if outcome == "renewed":  # before a token that may be needed is out of reach
-            public = keys.fingerprint(former[0].public_key())
-            chain = spending.load(answer[0])
-            certificates.check_renewed(chain, former, self._wanted, public, self._context.roots, self._context.now)
+        # Checked here already: exchange.accept would forget the key that a token may still be needed for.
+        key = former[0].public_key() if outcome == "renewed" else csr.load(self._asked["csr"]).public_key()
+        chain, public = spending.load(answer[0]), keys.fingerprint(key)
+        certificates.check_renewed(chain, former, self._wanted, public, self._context.roots, self._context.now)
         return answer
 
     def _by_client_certificate(self, outcome: str) -> tuple:

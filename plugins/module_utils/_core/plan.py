@@ -14,10 +14,7 @@ from datetime import datetime, timedelta
 from typing import Optional
 
 from . import certificates, durations, keys, record
-from .certificates import CLOCK_GRACE
-
-#: The CA adds its backdate (ten minutes at most in practice) to the life asked for.
-_BACKDATE = timedelta(minutes=11)
+from .certificates import BACKDATE, CLOCK_GRACE
 
 
 @dataclass
@@ -140,8 +137,10 @@ def _life_asked_for(wanted, found: Found) -> list:
                 reasons.append("%s was %s; wanted is %s" % (option, then_text, durations.format_limit(now_asked)))
         else:
             reasons += _measured(option, now_asked, found.chain[0])
-    span = certificates.not_after(found.chain[0]) - certificates.not_before(found.chain[0])
-    if wanted.max_lifetime and span > wanted.max_lifetime + _BACKDATE:
+    # A begin that the task asks for may be long past when the certificate is issued, and is no part of its life here.
+    since = max(certificates.not_before(found.chain[0]), record.issued_at(found.record, found.chain))
+    span = certificates.not_after(found.chain[0]) - since
+    if wanted.max_lifetime and span > wanted.max_lifetime + BACKDATE:
         reasons.append(
             "the certificate lives for %s; wanted is at most %s (max_lifetime)"
             % (durations.format_duration(span), durations.format_duration(wanted.max_lifetime))
@@ -157,7 +156,7 @@ def _measured(option: str, asked, leaf) -> list:
             return ["%s is %s; wanted is %s" % (option, durations.format_time(has), durations.format_time(asked))]
     elif option == "not_after":
         span = certificates.not_after(leaf) - certificates.not_before(leaf)
-        if not asked - timedelta(seconds=1) <= span <= asked + _BACKDATE:
+        if not asked - timedelta(seconds=1) <= span <= asked + BACKDATE:
             return [
                 "the certificate lives for %s; wanted is not_after %s"
                 % (durations.format_duration(span), durations.format_duration(asked))

@@ -79,8 +79,13 @@ def make(wanted, provisioner, chain, roots, issued_at: str) -> bytes:
 
 def read(certificate_path: str):
     """The record beside a certificate as a dict, or None where there is none to believe."""
+    return load(path_of(certificate_path))
+
+
+def load(path: str):
+    """The record in this file as a dict, or None where there is none to believe."""
     try:
-        descriptor = os.open(path_of(certificate_path), os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | os.O_NONBLOCK)
     except OSError:
         return None
     status = os.fstat(descriptor)
@@ -115,6 +120,11 @@ def fits(content, chain) -> bool:
     leaf = chain[0]
     names = [str(san) for san in certificates.sans(leaf)]
     return content["key_sha256"] == keys.fingerprint(leaf.public_key()) and content["given"].get("names") == names
+
+
+def is_of(content, chain) -> bool:
+    """Whether this record was written for this very certificate."""
+    return bool(content) and content["given"].get("serial") == str(chain[0].serial_number)
 
 
 def roots(content, fingerprints) -> list:

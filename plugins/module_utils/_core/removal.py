@@ -78,6 +78,6 @@ def _there(wanted, kept) -> list:
     """All that exists of it, in the order of removal; a symbolic link after the file that it leads to."""
     found = []
     for path in _named(wanted, kept) + [record.path_of(files.resolve(wanted.certificate_path, "certificate_path"))]:
-        real = files.resolve(path, "certificate_path")
+        real = files.resolve(path, "state: absent")
         found += files.waiting(real) + [one for one in (real, path) if os.path.lexists(one)]
     return list(dict.fromkeys(found))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timezone
 
-from . import api, certificates, durations
+from . import api, certificates, csr, durations
 from .errors import ApiError, CertificateError, OptionError
 from .library import x509
 
@@ -32,7 +32,7 @@ ALREADY = "already revoked"
 
 def parse_reason(text) -> str:
     """The name in REASONS that this name (any case, with or without _) or number means; OptionError for none."""
-    word = re.sub("[_ -]", "", str(text)).lower()
+    word = re.sub("(?<=[a-zA-Z])[_ -]", "", str(text)).lower()
     for name, number in REASONS.items():
         if word in (name.lower(), str(number)):
             return name
@@ -96,7 +96,7 @@ def fetch(authority, now: datetime) -> Revoked:
     try:
         crl = x509.load_der_x509_crl(answer.body)
         crl.signature_hash_algorithm, len(crl), crl.issuer
-    except (ValueError, TypeError) as error:
+    except csr.unreadable() as error:
         raise CertificateError(
             "check_revocation: the CA's list of revoked certificates cannot be read (GET %s): %s." % (answer.url, error)
         ) from None
@@ -108,7 +108,8 @@ def _check(crl, authority, now: datetime, url: str) -> None:
     """A list counts only if an intermediate of the CA that leads to a trusted root signed it, and not too long ago."""
     roots = authority.trust()
     intermediates = []
-    for pem in authority.get(api.INTERMEDIATES).get("crts") or []:
+    listed = authority.get(api.INTERMEDIATES).get("crts")
+    for pem in listed if isinstance(listed, list) else []:
         try:
             intermediates += certificates.load(str(pem).encode("ascii", "replace"))
         except ValueError:

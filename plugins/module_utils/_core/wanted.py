@@ -178,7 +178,7 @@ def parse(entry: dict) -> Wanted:
         force=bool(entry.get("force")),
         key_policy=entry.get("key_policy") or "on_issue",
         template_data=entry.get("template_data"),
-        check_revocation=bool(entry.get("check_revocation")),
+        check_revocation=present and bool(entry.get("check_revocation")),
         backup=bool(entry.get("backup")),
         revoke=bool(entry.get("revoke")),
         reason=revocation.parse_reason(entry.get("reason") or "unspecified"),

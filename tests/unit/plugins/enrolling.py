@@ -47,7 +47,8 @@ class Finish:
         if not os.path.exists(path) or stat.S_IMODE(os.stat(path).st_mode) == mode:
             return []
         if not self.dry:
-            os.chmod(path, mode)
+            with files.explained("set owner, group or mode of", target):
+                os.chmod(path, mode)
         return ["the mode of %s differs" % target]
 
 

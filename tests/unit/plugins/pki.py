@@ -42,7 +42,9 @@ def fingerprint(certificate) -> str:
 
 
 def general_names(texts) -> x509.SubjectAlternativeName:
-    """Names by their form: an IP address or a DNS name."""
+    """Names by their form: an IP address or a DNS name; an extension that is one already stays as it is."""
+    if isinstance(texts, x509.SubjectAlternativeName):
+        return texts
     names = []
     for text in texts:
         try:
@@ -79,9 +81,10 @@ class Authority:
         """The root as PEM text."""
         return pem_of(self.root)
 
-    def leaf(self, public_key, names, **life):
-        """A certificate for this key and these names; life: begin and end."""
-        return _certificate(names[0], public_key, self._name, self.key, names=names, **life)
+    def leaf(self, public_key, names, **more):
+        """A certificate for this key and these names; more: begin, end, subject (the commonName), extensions."""
+        subject = more.pop("subject", None) or names[0]
+        return _certificate(subject, public_key, self._name, self.key, names=names, **more)
 
     def sign(self, request: str, **life) -> str:
         """The chain for a request, leaf and intermediate, as PEM text."""
@@ -91,7 +94,7 @@ class Authority:
         return pem_of(self.leaf(asked.public_key(), texts, **life), self.intermediate)
 
 
-def _certificate(subject, public_key, issuer, issuer_key, ca=False, names=(), begin=None, end=None):
+def _certificate(subject, public_key, issuer, issuer_key, ca=False, names=(), begin=None, end=None, extensions=()):
     begin, end = begin or NOW - timedelta(minutes=1), end or NOW + (3650 * DAY if ca else DAY)
     builder = (
         x509.CertificateBuilder()
@@ -109,6 +112,8 @@ def _certificate(subject, public_key, issuer, issuer_key, ca=False, names=(), be
     builder = builder.add_extension(x509.KeyUsage(*powers), critical=True)
     if names:
         builder = builder.add_extension(general_names(names), critical=False)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
 
 

@@ -41,15 +41,22 @@ def transport(name: str):
 
 
 class Server:
-    """Serves on threads until the end of its `with` block."""
+    """Serves on threads until the end of its `with` block. clients: whose certificates it asks for, if any.
 
-    def __init__(self, authority, script, names=NAMES):
+    requests: what came; shown: the certificates of clients, DER.
+    """
+
+    def __init__(self, authority, script, names=NAMES, clients=None):
         self.requests = []
+        self.shown = []
         self.connections = 0
         self.certificate = None
         self.closing = threading.Event()
         self._script = list(script)
         self.context = self._tls(authority, names)
+        if clients:
+            self.context.verify_mode = ssl.CERT_REQUIRED
+            self.context.load_verify_locations(cadata=clients.root_pem)
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self._socket.listen(16)
@@ -124,6 +131,7 @@ class Connection:
         """The handshake, and the request behind it."""
         self.stream = self.server.context.wrap_socket(self.stream, server_side=True)
         self.server.requests.append(self.read_request())
+        self.server.shown += filter(None, [self.stream.getpeercert(binary_form=True)])
 
     def read_request(self) -> Received:
         reader = self.stream.makefile("rb")

@@ -21,6 +21,7 @@ GOOD = {
     "needs_roots": False,
     "revocable": True,
     "former": "pem",
+    "former_roots": "pem",
     "holding": "a.b.c",
     "revoked": False,
     "backup_files": ["/f"],
@@ -129,9 +130,10 @@ def test_only_what_can_be_a_proof_is_sent_on(given_, kept):
     assert one(holding=PROOF + "\n")["holding"] == one(holding=None)["holding"] == ""
 
 
-def test_a_former_certificate_is_cut_at_the_size_of_a_chain():
-    assert len(one(former="x" * 10**6)["former"]) == 64 * 1024
-    assert one(former=None)["former"] == ""
+@pytest.mark.parametrize("name", ["former", "former_roots"])
+def test_a_former_certificate_is_cut_at_the_size_of_a_chain(name):
+    assert len(one(**{name: "x" * 10**6})[name]) == 64 * 1024
+    assert one(**{name: None})[name] == ""
 
 
 def test_lists_and_texts_have_a_limit():

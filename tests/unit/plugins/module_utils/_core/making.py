@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations, outputs
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import wanted as wanted_module
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import OptionError
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
@@ -59,9 +60,12 @@ def key_pem(private, password=None):
 
 def key_sha256(private):
     """SHA-256 of the public key, as the record has it."""
-    spki = private.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    return sha256_of_key(private.public_key())
+
+
+def sha256_of_key(public):
+    """SHA-256 of a public key."""
+    spki = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(spki).hexdigest()
 
 
@@ -255,22 +259,39 @@ def brief():
     return Authority("Brief", number=110, intermediate_end=20 * HOUR)
 
 
-def in_text(span):
+def in_text(span, now=NOW):
     """An instant from now, as a user writes it."""
-    return durations.format_time(NOW + span)
+    return durations.format_time(now + span)
+
+
+def options(now):
+    """Options of a task whose values may each be drawn from a list, some of them with others impossible."""
+    return {
+        "common_name": [None, "Web", "web.example.com"],
+        "key_type": ["ec-p256", "ed25519"],
+        "key_policy": ["on_issue", "keep", "always"],
+        "not_before": [None, "0s", "30m", in_text(HOUR, now), in_text(-HOUR, now)],
+        "not_after": [None, "1h", "24h", "30d", in_text(2 * HOUR, now), in_text(5 * DAY, now)],
+        "max_lifetime": [None, "2h", "24h", "90d"],
+        "renew_before": ["33%", "0%", "99%", "30m", "59m"],
+        "issued_since": [None, in_text(-DAY, now), in_text(-MINUTE, now)],
+        "template_data": [None, {}, {"team": "web", "floors": [1, 2]}],
+        "chain_path": [None, "/etc/pki/chain.pem"],
+        "combined_path": [None, "/etc/pki/all.pem"],
+    }
 
 
 @st.composite
 def tasks(draw):
     """What a task may ask for."""
     asked = st.lists(st.sampled_from(["web.example.com", "10.0.0.1", "a@b", "uri:urn:x"]), min_size=1, unique=True)
-    return wanted(
-        sans=draw(asked),
-        common_name=draw(st.sampled_from([None, "Web", "web.example.com"])),
-        not_before=draw(st.sampled_from([None, "0s", "30m", in_text(HOUR), in_text(-HOUR)])),
-        not_after=draw(st.sampled_from([None, "1h", "24h", "30d", in_text(2 * HOUR), in_text(5 * DAY)])),
-        renew_before=draw(st.sampled_from(["33%", "0%", "99%", "30m", "59m"])),
-    )
+    drawn = {name: draw(st.sampled_from(values)) for name, values in options(NOW).items()}
+    try:
+        task = wanted(sans=draw(asked), **drawn)
+        wanted_module.refuse_past(task, NOW)
+    except OptionError:
+        assume(False)
+    return task
 
 
 @st.composite
@@ -293,5 +314,6 @@ def issues(draw):
         begin=start - backdate,
         end=end,
         provisioner=draw(st.sampled_from(["ansible", None])),
+        private=key(task.key_type),
     )
     return task, chain

@@ -36,7 +36,10 @@ def answer(status=200, body=b"{}", **headers):
         (api.provisioners("x1"), "GET", "/1.0/provisioners?limit=100&cursor=x1", (200,)),
         (api.encrypted_key("a/b?"), "GET", "/1.0/provisioners/a%2Fb%3F/encrypted-key", (200,)),
         (api.encrypted_key("kid"), "GET", "/1.0/provisioners/kid/encrypted-key", (200,)),
+        (api.CRL, "GET", "/1.0/crl", (200,)),
         (api.sign("csr", "token"), "POST", "/1.0/sign", (200, 201)),
+        (api.rekey("csr"), "POST", "/1.0/rekey", (200, 201)),
+        (api.revoke("7", "token", 1, "keyCompromise"), "POST", "/1.0/revoke", (200,)),
     ],
 )
 def test_each_request_has_its_route(request_, method, path, good):
@@ -48,6 +51,32 @@ def test_a_request_to_sign_has_the_members_that_the_authority_reads():
     body = json.loads(api.body_of(api.sign("csr", "token", "1m", "24h")).decode("utf-8"))
     assert body == {"csr": "csr", "ott": "token", "notBefore": "1m", "notAfter": "24h"}
     assert api.sign("csr", "token").body["notAfter"] == ""
+
+
+@pytest.mark.parametrize("data", [{}, {"a": {"b": [1]}}])
+def test_data_for_a_template_goes_along_even_if_it_is_empty(data):
+    assert api.sign("csr", "token", template_data=data).body["templateData"] == data
+
+
+def test_a_renewal_has_no_body_and_its_proof_in_a_header():
+    assert api.renew() == api.Request("POST", "/1.0/renew", None, (200, 201))
+    assert api.renew("a.b.c").headers == {"Authorization": "Bearer a.b.c"} and api.renew().headers == {}
+    assert api.body_of(api.renew("a.b.c")) is None
+
+
+def test_other_requests_have_the_members_that_the_authority_reads():
+    assert api.rekey("csr").body == {"csr": "csr"}
+    assert api.revoke("7", "token", 1, "keyCompromise").body == {
+        "serial": "7",
+        "ott": "token",
+        "reasonCode": 1,
+        "reason": "keyCompromise",
+        "passive": True,
+    }
+
+
+def test_a_list_of_revoked_certificates_may_be_long_and_nothing_else():
+    assert (api.CRL.largest, api.HEALTH.largest, api.renew().largest) == (64 * 1024**2, 1024**2, 1024**2)
 
 
 # good answers

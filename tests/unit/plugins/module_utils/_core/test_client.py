@@ -134,6 +134,26 @@ def test_the_end_says_whether_anything_was_sent(outcome, sent):
     assert caught.value.sent is sent
 
 
+OFF = TransportError("TLS broke after the request was sent", sent=True, broken_off=True)
+
+
+@pytest.mark.parametrize(
+    "a, b, everywhere",
+    [
+        ([OFF], [OFF], True),
+        ([OFF], [REFUSED], False),
+        ([OFF], [(503, b"")], False),
+        ([OFF, REFUSED], [OFF], False),
+        ([REFUSED, OFF], [OFF], True),
+    ],
+)
+def test_the_end_says_whether_every_url_broke_the_connection_off(a, b, everywhere):
+    """As step-ca does where it does not accept a client certificate; anything else means that nobody is there."""
+    with pytest.raises(TransportError) as caught:
+        World(a=a, b=b).authority().ask(api.HEALTH)
+    assert caught.value.broken_off is everywhere
+
+
 # one token is never sent twice
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: privatepki.stepca contributors
 
-"""What a full disk, a failing one or a power cut in the middle of `accept` leaves: the old pair, or the new one."""
+"""What a full or failing disk in the middle of `accept` leaves, and how an interrupted one is finished; see test_kill.py."""
 
 from __future__ import annotations
 
@@ -151,23 +151,12 @@ def fixture_interrupted(tmp_path):
     return tmp_path
 
 
-def die(accept, name, number, after=False):
+def die(accept, name, number):
     """Run accept in a process that is killed at this call of os.<name>; False if it came to its end."""
     pid = os.fork()
     if pid == 0:
         try:
-            real = getattr(os, name)
-            killing = at_call(name, number, kill)
-            if after:
-                count = []
-
-                def killing(*args):
-                    real(*args)
-                    count.append(args)
-                    if len(count) == number:
-                        kill()
-
-            setattr(os, name, killing)
+            setattr(os, name, at_call(name, number, kill))
             accept()
         finally:
             os._exit(0)
@@ -211,36 +200,3 @@ def test_a_staged_key_of_another_certificate_is_no_interruption(tmp_path):
     before = pki.snapshot(tmp_path)
     assert exchange.examine(ask(tmp_path), context())["outcome"] == "none"
     assert pki.snapshot(tmp_path) == before
-
-
-# killed
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("fresh", [False, True], ids=["existing", "fresh"])
-@pytest.mark.parametrize("name", sorted(CALLS))
-def test_a_run_killed_at_any_call_leaves_the_old_pair_or_what_becomes_the_new_one(tmp_path, name, fresh, after):
-    number = 0
-    while True:
-        number += 1
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        if not die(prepare(folder, fresh), name, number, after):
-            break
-        assert_recovers(folder, fresh)
-    assert number > (CALLS[name] if not fresh else 0 if name == "link" else 2)
-    assert_whole(folder, NEW)
-
-
-def assert_recovers(folder, fresh):
-    """The next examination finds one whole pair; the next exchange installs, and leaves nothing behind."""
-    answer = exchange.examine(ask(folder, sans=NEW), context())
-    if answer["outcome"] == "issued":
-        if fresh:
-            assert pair_of(folder) == (None, None, None)
-        else:
-            assert_whole(folder, OLD)
-        exchange.accept(ask(folder, sans=NEW), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
-    assert_whole(folder, NEW)
-    steady = exchange.examine(ask(folder, sans=NEW), context())
-    assert (steady["outcome"], steady["reasons"]) == ("none", [])

@@ -134,7 +134,7 @@ def test_no_rubbish_in_place_of_pkcs12_is_a_traceback():
             spoilt[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
             problem(bytes(spoilt), pair)
             assert problem(content[: dice.randrange(len(content))], pair)
-            assert problem(bytes(dice.randrange(256) for _ in range(dice.randrange(200))), pair)
+            assert problem(bytes(dice.choices(range(256), k=dice.randrange(200))), pair)
 
 
 def program(name):

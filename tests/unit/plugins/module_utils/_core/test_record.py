@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from datetime import timedelta
@@ -67,6 +68,64 @@ def test_what_a_record_holds():
         "roots": making.pem(lab().root).decode("ascii"),
         "files": {"certificate_path": "/etc/pki/web.crt", "key_path": "/etc/pki/web.key"},
     }
+
+
+@making.table(
+    "options, files",
+    {
+        "derived files": (
+            {"chain_path": "/c/chain", "pkcs12_path": "/c/p12", "pkcs12_password": "canary"},
+            {
+                "certificate_path": "/etc/pki/web.crt",
+                "key_path": "/etc/pki/web.key",
+                "chain_path": "/c/chain",
+                "pkcs12_path": "/c/p12",
+            },
+        ),
+        "a request and key of the user": (
+            {"csr_path": "/etc/pki/web.csr"},
+            {"certificate_path": "/etc/pki/web.crt", "key_path": None},
+        ),
+    },
+)
+def test_a_record_lists_the_files_that_the_task_writes_and_no_secret(options, files):
+    text = made(**options)
+    assert json.loads(text.decode("ascii"))["files"] == files
+    assert b"canary" not in text
+    assert set(record.files(record.parse(text))) == set(filter(None, files.values()))
+
+
+@making.table(
+    "listed, paths",
+    {
+        "good": ({"a": "/a", "b": "/b"}, ["/a", "/b"]),
+        "relative": ({"a": "a", "b": "../b", "c": ""}, []),
+        "no paths": ({"a": 7, "b": None, "c": ["/c"], "d": {"e": "/e"}}, []),
+        "a list": (["/a"], []),
+        "nothing": (None, []),
+    },
+)
+def test_of_listed_files_only_absolute_paths_count(listed, paths):
+    assert record.files(record.parse(changed(files=listed))) == paths
+    assert record.files(None) == []
+
+
+def test_data_of_a_template_is_kept_as_its_hash_only():
+    data = {"b": [1, {"c": "\u00fc"}], "a": "canary"}
+    text = record.asked(making.wanted(template_data=data), None)["template_data"]
+    canonical = json.dumps({"a": "canary", "b": [1, {"c": "\u00fc"}]}, sort_keys=True, separators=(",", ":"))
+    assert text == hashlib.sha256(canonical.encode("ascii")).hexdigest()
+    assert b"canary" not in made(template_data=data)
+    assert record.template_digest({}) != record.template_digest(None) is None
+
+
+def test_when_it_was_first_issued_is_known_from_a_record_that_fits():
+    chain = lab().chain(["web.example.com", "extra.example"])
+    assert durations.format_time(record.issued_at(record.parse(made()), chain)) == ISSUED
+    begin = "2026-07-01T11:59:00Z"
+    assert durations.format_time(record.issued_at(None, chain)) == begin
+    assert durations.format_time(record.issued_at(record.parse(changed(issued_at="canary")), chain)) == begin
+    assert durations.format_time(record.issued_at(record.parse(made()), lab().chain())) == begin
 
 
 def test_what_was_not_asked_for_is_null_in_the_record():

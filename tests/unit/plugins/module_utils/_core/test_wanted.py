@@ -43,6 +43,9 @@ def test_the_options_of_an_entry_become_values():
     assert entry.not_after == durations.parse_time("2030-01-31T12:00:00Z", "not_after")
     assert entry.renew_before == durations.Share(0.25)
     assert entry.force is True
+    assert (entry.key_policy, entry.reason, entry.revoke, entry.backup) == ("on_issue", "unspecified", False, False)
+    assert (entry.max_lifetime, entry.issued_since, entry.template_data, entry.pkcs12) == (None,) * 4
+    assert entry.outputs == {}
     nothing = dict.fromkeys(["owner", "group", "mode", "seuser", "serole", "setype", "selevel"])
     assert entry.attributes == {
         "certificate": dict(nothing, owner="web"),
@@ -95,6 +98,23 @@ def test_names_and_common_name(options, sans, common_name, given):
         ({"renew_before": "100%"}, "renew_before: 100% is the whole life"),
         ({"renew_before": "24h", "not_after": "24h"}, "renew_before: 24h is the whole life of 24h or more"),
         ({"renew_before": "1441m", "not_after": "1d"}, "renew_before: 24h1m is the whole life of 24h or more"),
+        ({"max_lifetime": "0s"}, "max_lifetime: '0s' is no life at all"),
+        ({"max_lifetime": time(NOW)}, "max_lifetime: "),
+        ({"max_lifetime": "12h", "not_after": "1d"}, "max_lifetime: 12h is below what not_after asks for, 24h"),
+        ({"max_lifetime": "12h", "renew_before": "12h"}, "renew_before: 12h is the whole life of 12h or more"),
+        ({"max_lifetime": "12h", "not_after": "6h", "renew_before": "7h"}, "renew_before: 7h is the whole life of 6h"),
+        ({"issued_since": "1h"}, "issued_since: '1h' is a duration. Give a time (RFC 3339)"),
+        ({"issued_since": "yesterday"}, "issued_since: "),
+        ({"reason": "because"}, "reason: 'because' is no reason of RFC 5280"),
+        ({"pkcs12_path": "/p"}, "pkcs12_password (or pkcs12_password_file) is required with pkcs12_path"),
+        (
+            {"pkcs12_path": "/p", "pkcs12_password": "canary", "pkcs12_password_file": "/f"},
+            "pkcs12_password and pkcs12_password_file exclude each other",
+        ),
+        (
+            {"csr_path": "/r", "key_path": None, "combined_path": "/a", "chain_path": "/b"},
+            "combined_path needs key_path: it holds the private key",
+        ),
         (
             {"not_before": time(NOW), "not_after": time(NOW)},
             "not_after: 2026-07-01T12:00:00Z is not later than not_before",
@@ -105,7 +125,41 @@ def test_names_and_common_name(options, sans, common_name, given):
 def test_what_cannot_mean_anything_is_refused(options, words):
     with pytest.raises(OptionError) as caught:
         making.wanted(**options)
-    assert words in str(caught.value)
+    assert words in str(caught.value) and "canary" not in str(caught.value)
+
+
+def test_the_options_of_a_life_that_is_watched_become_values():
+    entry = making.wanted(
+        key_policy="always",
+        max_lifetime="30d",
+        issued_since="2026-07-01T14:00:00+02:00",
+        template_data={},
+        check_revocation=True,
+        backup=True,
+        revoke=True,
+        reason="4",
+    )
+    assert (entry.key_policy, entry.max_lifetime, entry.issued_since) == ("always", 30 * DAY, NOW)
+    assert (entry.template_data, entry.reason) == ({}, "superseded")
+    assert entry.check_revocation and entry.backup and entry.revoke
+
+
+def test_derived_files_become_values():
+    entry = making.wanted(
+        chain_path="/c", combined_path="/a", pkcs12_path="/p", pkcs12_password="secret", pkcs12_friendly_name="Web"
+    )
+    assert entry.outputs == {"chain_path": "/c", "combined_path": "/a", "pkcs12_path": "/p"}
+    assert (entry.pkcs12.password, entry.pkcs12.password_file, entry.pkcs12.encryption) == ("secret", None, "modern")
+    assert (entry.pkcs12.friendly_name, making.wanted(pkcs12_password="secret").pkcs12) == ("Web", None)
+    brought = making.wanted(csr_path="/r", key_path=None, chain_path="/c", leaf_path="/l", root_path="/t")
+    assert set(brought.outputs) == {"chain_path", "leaf_path", "root_path"}
+
+
+def test_what_is_to_be_absent_needs_its_path_only():
+    entry = making.wanted(state="absent", key_path=None, sans=None)
+    assert (entry.state, entry.sans, entry.key_path, entry.common_name) == ("absent", [], None, "")
+    beside = making.wanted(state="absent", sans=None, pkcs12_path="/p", combined_path="/a")
+    assert (beside.outputs, beside.pkcs12) == ({"pkcs12_path": "/p", "combined_path": "/a"}, None)
 
 
 def test_a_common_name_that_no_request_can_hold_is_refused():
@@ -134,8 +188,13 @@ def test_a_threshold_says_nothing_about_an_end_that_is_a_time():
         ({"not_after": time(NOW)}, "not_after: 2026-07-01T12:00:00Z is past"),
         ({"not_after": time(NOW + HOUR), "not_before": "2h"}, "is not later than not_before, 2026-07-01T14:00:00Z"),
         ({"not_after": time(NOW + HOUR), "not_before": "1h"}, "is not later than not_before, 2026-07-01T13:00:00Z"),
+        (
+            {"not_after": time(NOW + DAY + 2 * MINUTE), "max_lifetime": "24h"},
+            "not_after: 2026-07-02T12:02:00Z is further off than max_lifetime, 24h, allows",
+        ),
+        ({"issued_since": time(NOW + 2 * MINUTE)}, "issued_since: 2026-07-01T12:02:00Z lies ahead"),
     ],
-    ids=["past", "now", "begins later", "begins then"],
+    ids=["past", "now", "begins later", "begins then", "beyond the cap", "issued in the future"],
 )
 def test_an_end_that_cannot_lie_ahead_is_refused(options, words):
     with pytest.raises(OptionError) as caught:
@@ -151,6 +210,8 @@ def test_an_end_that_cannot_lie_ahead_is_refused(options, words):
         {"not_after": time(NOW + MINUTE)},
         {"not_after": time(NOW + HOUR), "not_before": "59m"},
         {"not_after": time(NOW + HOUR), "not_before": time(NOW + MINUTE)},
+        {"not_after": time(NOW + DAY), "max_lifetime": "24h"},
+        {"issued_since": time(NOW + MINUTE)},
     ],
     ids=str,
 )
@@ -231,8 +292,12 @@ def test_flat_or_many_is_accepted(given):
             [{"certificate_path": "/a", "key_path": "/b"}, {"certificate_path": "/b/.", "key_path": "/c"}],
             "key_path of entry 1 and certificate_path of entry 2 are both /b",
         ),
+        (
+            [{"certificate_path": "/a", "key_path": "/b", "chain_path": "/c", "pkcs12_path": "/x/../c"}],
+            "chain_path and pkcs12_path are both /c",
+        ),
     ],
-    ids=["flat", "two keys", "key and certificate"],
+    ids=["flat", "two keys", "key and certificate", "derived"],
 )
 def test_two_outputs_on_one_path_are_refused(many, words):
     with pytest.raises(OptionError) as caught:
