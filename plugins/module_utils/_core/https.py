@@ -28,6 +28,7 @@ class Transport:
     def __init__(self, roots_pem, server_name, seconds: float, identity=None):
         self._server_name = server_name
         self._seconds = seconds
+        self._identity = identity
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if roots_pem is None:
             self._context.check_hostname = False
@@ -70,8 +71,10 @@ class Transport:
             if watch.fired:
                 raise socket.timeout()
         except (OSError, http.client.HTTPException, ValueError) as error:
-            late = bool(watch and watch.fired)
-            raise explain(error, self._seconds, sent, late) from None
+            problem = explain(error, self._seconds, sent, bool(watch and watch.fired))
+            if self._identity and problem.broken_off:
+                problem.retry = False  # so step-ca ends a connection whose certificate it does not accept
+            raise problem from None
         finally:
             if watch:
                 watch.stop()
