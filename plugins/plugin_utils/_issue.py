@@ -177,10 +177,13 @@ class Issue:
         """From the host's request to a chain that was checked."""
         if entry.error is not None:
             return
-        if not self._signing.can_issue:
-            raise OptionError("A certificate is due (%s). %s" % ("; ".join(entry.answer["reasons"]), NO_CREDENTIALS))
+        self._refuse_without_credentials(entry)
         request = self._signing.judge(entry.answer["csr"], entry.wanted)
         entry.chain_pem, entry.issued_at = self._signing.sign(request, entry.wanted)
+
+    def _refuse_without_credentials(self, entry: Entry) -> None:
+        if entry.answer["outcome"] == "issued" and not self._signing.can_issue:
+            raise OptionError("A certificate is due (%s). %s" % ("; ".join(entry.answer["reasons"]), NO_CREDENTIALS))
 
     def _revoke(self, entry: Entry) -> None:
         self._signing.revoke(self._signing.former_serial(entry.answer, entry.wanted), entry.wanted.reason)
@@ -216,12 +219,13 @@ class Issue:
         items = [entry.errand(self._signing.source) for entry in due]
         for entry, answer in zip(due, self._call("obtain", due, items, tokens), strict=True):
             if entry in waiting:
-                entry.accept(answer)
+                entry.accept(answer, by_host=True)
 
     def _tokens(self, entry: Entry) -> dict:
         """{"sign": [...], "revoke": [...]}: as many as the host may need."""
         if entry.error is not None:
             return {}
+        self._refuse_without_credentials(entry)
         attempts = (self._signing.connection.retries + 1) * len(self._signing.connection.urls)
         tokens = {}
         if entry.answer["csr"] and self._signing.can_issue:

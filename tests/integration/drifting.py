@@ -36,7 +36,8 @@ POSTS = {
 class Case:
     """One certificate: as it is made, as it is asked for afterwards, and what must come of it.
 
-    words: parts of the reasons, in which {tls} is the folder; asked: what differs from made, None drops an option;
+    words: parts of the reasons, in which {tls} is the folder; maker: options of the task that makes it, where they are
+    not those of the table; asked: what differs from made, None drops an option;
     harm: is called with the folder and the name; rung: what check mode says, where it is not the outcome; posts: paths,
     where the outcome alone does not tell; fresh_key: whether the key becomes another one, None where the outcome tells.
     """
@@ -47,6 +48,7 @@ class Case:
     made: Mapping[str, Any] = field(default_factory=dict)
     asked: Mapping[str, Any] | Callable[[], Mapping[str, Any]] = field(default_factory=dict)
     harm: Callable[[Path, str], None] | None = None
+    maker: Mapping[str, Any] | None = None
     rung: str | None = None
     posts: Sequence[str] | None = None
     fresh_key: bool | None = None
@@ -88,21 +90,20 @@ def prove(
     made: Mapping[str, Any],
     asked: Mapping[str, Any] | None = None,
     again: Mapping[str, Any] | None = None,
-    meanwhile: Callable[[TaskResult], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Told:
     """Take all cases through check mode, the real run and the one after it.
 
-    made, asked, again: options of the task beside the list, at first, later and at last; meanwhile: what happens
-    before it is asked later, told what the first run returned.
+    made, asked, again: options of the task beside the list, at first, later and at last; meanwhile: what happens before
+    it is asked later.
     """
     tls = host.path("/etc/tls")
     asked = made if asked is None else asked
-    first = {**made, "certificates": [case.options(later=False) for case in cases]}
-    first_run = play([{"name": "make", CERTIFICATE: first}]).expect_ok()["make"]
+    _make(play, cases, made)
     before = {case.name: see(tls / (case.name + ".crt")) for case in cases}
     keys = {case.name: _public_key(tls, case.name) for case in cases}
     if meanwhile:
-        meanwhile(first_run)
+        meanwhile()
     for case in cases:
         if case.harm:
             case.harm(tls, case.name)
@@ -130,6 +131,16 @@ def prove(
         assert tree(tls) == was
     assert leftovers(host) == []
     return told
+
+
+def _make(play: Playbooks, cases: Sequence[Case], made: Mapping[str, Any]) -> None:
+    """One run, with a task for each maker."""
+    tasks = []
+    for maker in [None, *(case.maker for case in cases if case.maker)]:
+        entries = [case.options(later=False) for case in cases if case.maker == maker]
+        if entries:
+            tasks.append({"name": "make", CERTIFICATE: {**(maker or made), "certificates": entries}})
+    play(tasks).expect_ok()
 
 
 def _public_key(tls: Path, name: str) -> str:

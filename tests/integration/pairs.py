@@ -13,6 +13,9 @@ CERTIFICATE = "privatepki.stepca.stepca_certificate"
 GROUP = "group/privatepki.stepca.stepca"
 TLS = "{{ host_root }}/etc/tls/"
 
+#: Options of PEM files made of a pair, and the ends of their names in tests.
+OUTPUTS = {"chain_path": ".chain", "leaf_path": ".leaf", "root_path": ".root", "combined_path": ".pem"}
+
 
 def pair(name: str, **options: Any) -> dict[str, Any]:
     """The options of a certificate with its key, named after its files unless other names are given."""
@@ -20,6 +23,13 @@ def pair(name: str, **options: Any) -> dict[str, Any]:
     if not {"sans", "common_name"} & set(options):
         options["sans"] = [name + ".example.com"]
     return {**paths, **options}
+
+
+def everything(name: str, password: str = "first") -> dict[str, str]:
+    """Options for all files that can be made of a pair; compatible, since any cryptography makes that."""
+    outputs = {option: TLS + name + ending for option, ending in OUTPUTS.items()}
+    pkcs12 = {"pkcs12_path": TLS + name + ".p12", "pkcs12_password": password, "pkcs12_encryption": "compatible"}
+    return {**outputs, **pkcs12}
 
 
 def outcomes(result: TaskResult) -> dict[str, str]:

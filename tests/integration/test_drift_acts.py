@@ -12,22 +12,13 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta, timezone
 
-from tests.integration.drifting import Case, prove, result_of
+from tests.integration.drifting import Case, prove
 from tests.integration.judging import backups, mode, openssl, owner, somebody
-from tests.integration.pairs import CERTIFICATE, TLS
+from tests.integration.pairs import CERTIFICATE, OUTPUTS, TLS, everything
 from tests.integration.support import enrolment
 from tools.authority import Provisioner
 from tools.commands import wait_until
 from tools.pki import make_intermediate, make_root
-
-OUTPUTS = {"chain_path": ".chain", "leaf_path": ".leaf", "root_path": ".root", "combined_path": ".pem"}
-
-
-def everything(name, password="first"):
-    """Options for all files that a certificate can have; compatible, since any cryptography makes that."""
-    outputs = {option: TLS + name + ending for option, ending in OUTPUTS.items()}
-    pkcs12 = {"pkcs12_path": TLS + name + ".p12", "pkcs12_password": password, "pkcs12_encryption": "compatible"}
-    return {**outputs, **pkcs12}
 
 
 def harm(*endings, to):
@@ -111,7 +102,7 @@ def test_files_that_are_damaged(play, host, authority):
     ]
     kept = {}
 
-    def remember(made):
+    def remember():
         names = ["outputs-%s%s" % (way, ending) for way in HARMS for ending in (".crt", ".key", *OUTPUTS.values())]
         kept.update({name: (tls / name).read_bytes() for name in names})
 
@@ -269,7 +260,7 @@ def test_another_provisioner_or_authority(play, host, authority, new_authority):
         [Case("rotated", words)],
         enrolment(mine),
         trusted,
-        meanwhile=lambda made: mine.rotate_root(root),
+        meanwhile=lambda: mine.rotate_root(root),
     )
 
 
@@ -278,7 +269,7 @@ def test_revoked(play, host, authority):
     cases = [Case("revoked", ["the CA revoked it (serial ", "reason keyCompromise"]), Case("valid", outcome="none")]
     options = enrolment(authority, check_revocation=True)
 
-    def revoke(made):
+    def revoke():
         serial = {"certificate_path": TLS + "revoked.crt", "reason": "keyCompromise", **enrolment(authority)}
         play([{"name": "revoke", "privatepki.stepca.stepca_revoke": serial}]).expect_ok()
 
@@ -298,16 +289,12 @@ def test_an_intermediate_that_ends_first(play, host, new_authority):
     gone = Case("gone", ["the intermediate CN=privatepki.stepca test intermediate expired on " + told_end])
     play([{"name": "make", CERTIFICATE: {**options, "certificates": [gone.options(later=False)]}}]).expect_ok()
 
-    def rotate(made):
-        assert result_of(made, "due")["certificate"]["not_after"] > told_end, "the leaf alone would live longer"
-        authority.rotate_intermediate()
-
     words = ["it is due since ", "and ends on " + told_end]
     due = Case("due", words, "renewed", {"renew_before": "5s"}, {"renew_before": "70s"})
     # By its client certificate: step-ca looks at a proof as of the leaf's end, when the intermediate is no more.
-    prove(play, host, authority, [due], {**options, "request_from": "host"}, meanwhile=rotate)
+    prove(play, host, authority, [due], {**options, "request_from": "host"}, meanwhile=authority.rotate_intermediate)
 
-    def wait(made):
+    def wait():
         wait_until(lambda: datetime.now(timezone.utc) > end, 90, "the intermediate's end")
 
     # It fits as long as its intermediate does, so nothing is made of it at first.

@@ -156,7 +156,7 @@ def test_no_extension_and_a_key_rotated(play, host, new_authority):
     authority = new_authority(Provisioner("ansible", rounds=100_000))
     successor = Provisioner("ansible", rounds=100_000)
 
-    def rotate(made):
+    def rotate():
         authority.provisioners["ansible"] = successor
         authority.restart()
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -90,7 +91,7 @@ def check_body(body: bytes, headers: dict, largest: int) -> None:
             "the answer is larger than %d MiB, which no step-ca sends" % (largest // 1024**2), retry=False
         )
     announced = headers.get("content-length", "")
-    if announced.isdigit() and len(body) < int(announced):
+    if re.match("[0-9]{1,18}$", announced) and len(body) < int(announced):
         raise TransportError("the answer was cut after %d of %s bytes" % (len(body), announced))
 
 

@@ -101,7 +101,7 @@ class Ladder:
         if not self._tokens.get("sign"):
             raise OptionError(
                 "A certificate is due (%s). Only issuing it anew can help, and no option says who vouches: give provisioner and "
-                "provisioner_password, or provisioner_key, or a token." % "; ".join(reasons or ["no token came"])
+                "provisioner_password, or provisioner_key, or a token." % "; ".join(reasons)
             )
         answer = spending.sign(
             self._authority, self._wanted, self._asked["csr"], self._next("sign"), self._asked["source"]
