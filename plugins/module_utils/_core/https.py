@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 from . import api
 from .errors import TransportError
 
+#: An end of the connection without a word, in OpenSSL 3; Python 3.7 takes its number for another one's.
+_CUT = ("UNEXPECTED_EOF_WHILE_READING", "KRB5_S_TKT_NYV")
+
 
 class Transport:
     """See client.py for what a transport is.
@@ -102,7 +105,8 @@ def explain(error: Exception, seconds: float, sent: bool, late: bool = False) ->
     if isinstance(error, ssl.SSLError) and not sent:
         return explain_tls(error.reason or str(error), getattr(error, "verify_message", ""))
     if isinstance(error, ssl.SSLError):
-        return TransportError("TLS broke after the request was sent (%s)" % (error.reason or error), broken_off=True)
+        reason = "the connection was cut" if error.reason in _CUT else error.reason or error
+        return TransportError("TLS broke after the request was sent (%s)" % reason, broken_off=True)
     if isinstance(error, socket.gaierror):
         return TransportError("the name cannot be resolved (%s)" % (error.strerror or error), sent)
     if isinstance(error, http.client.HTTPException) and not isinstance(error, http.client.RemoteDisconnected):
