@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
 import socket
 import time
@@ -30,12 +31,13 @@ BOUND = (RETRIES + 1) * TIMEOUT + RETRIES * 0.2 * 1.5
 PATIENCE = 4
 
 UNLIKE = ["not as step-ca does"]
+#: What the message says: patterns, since Pythons name the same fault differently.
 WORDS = {
     "refuse": ["Connection refused", "tried 2 times"],
-    "reset": ["Connection reset by peer", "tried 2 times"],
+    "reset": ["Connection reset by peer|Remote end closed connection", "tried 2 times"],
     "hang": ["no whole answer within 1 s", "tried 2 times"],
     "502": ["502 Bad Gateway", "tried 2 times"],
-    "cut": ["the answer was cut", "tried 2 times"],
+    "cut": ["the (answer|connection) was cut", "tried 2 times"],
     "slow": ["no whole answer within 1 s", "tried 2 times"],
     "rubbish": UNLIKE,
     "html": UNLIKE,
@@ -80,6 +82,14 @@ def proxied(authority, tmp_path):
         assert elsewhere.asked == []
 
 
+@pytest.fixture(params=["controller", "host"])
+def request_from(request, core):
+    """Who asks; a host does so with its own Python and no library, and is tried with both."""
+    if request.param == "controller" and core.name != "newest":
+        pytest.skip("not applicable: the newest ansible-core alone will do for a controller that asks")
+    return request.param
+
+
 def options_of(authority, **others):
     """The CA is known by its root, so that the faulty request is the first one that tells."""
     known = {"ca_fingerprint": None, "ca_root": authority.root_pem, "timeout": TIMEOUT, "retries": RETRIES}
@@ -95,7 +105,7 @@ def check(run, rows, words=None, succeeding=()):
     wrong = []
     for row in rows[:-1]:
         result = run[row.name]
-        missing = [word for word in {**WORDS, **(words or {})}[row.name] if word not in said(result)]
+        missing = [word for word in {**WORDS, **(words or {})}[row.name] if not re.search(word, said(result))]
         if missing or result.failed == (row.name in succeeding):
             wrong.append("%s: %s without %s: %s" % (row.name, result.status, missing, said(result)))
         if result.seconds > PATIENCE * (BOUND + usual.seconds):
@@ -120,8 +130,6 @@ def assert_sent_once(rows):
     assert len(sent) == len(set(sent))
 
 
-@pytest.mark.one_core
-@pytest.mark.parametrize("request_from", ["controller", "host"])
 def test_sign(play, host, authority, proxied, request_from):
     """Another name is wanted: the old pair stays, down to its times."""
     rows = proxied("POST /1.0/sign")
@@ -139,8 +147,6 @@ def test_sign(play, host, authority, proxied, request_from):
     assert leftovers(host) == []
 
 
-@pytest.mark.one_core
-@pytest.mark.parametrize("request_from", ["controller", "host"])
 def test_renew(play, host, authority, proxied, request_from):
     """Due certificates, one for each fault: those that the CA seems to refuse are issued anew, the others stay."""
     rows = proxied("POST /1.0/renew")
@@ -170,8 +176,6 @@ def test_renew(play, host, authority, proxied, request_from):
     assert leftovers(host) == []
 
 
-@pytest.mark.one_core
-@pytest.mark.parametrize("request_from", ["controller", "host"])
 def test_list_of_revoked_certificates(play, host, authority, proxied, request_from):
     """Nothing is due; without the list nobody knows whether that is so."""
     rows = proxied("GET /1.0/crl")
