@@ -34,6 +34,7 @@ options:
   certificate_path:
     description:
       - A file on the host. Its first certificate is revoked, if this CA issued it.
+      - The host's word is taken for what lies there. Of a host that is not trusted any more, give O(serial) instead.
     type: path
   kind:
     description:

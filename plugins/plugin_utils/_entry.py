@@ -27,6 +27,7 @@ class Entry:
         self.error = None
         self.installed = None
         self.revoked_now = False
+        self.ca_url = None
 
     @property
     def is_due(self) -> bool:
@@ -70,18 +71,18 @@ class Entry:
         pem = self.answer.get("csr")
         return pem if isinstance(pem, str) and len(pem) <= csr.LARGEST else None
 
-    def accept(self, answer: dict) -> None:
-        """Take over what the host says of the second call."""
+    def accept(self, answer: dict, by_host: bool = False) -> None:
+        """Take over what the host says of the second call. by_host: whether it was to ask the CA itself."""
         if answer.get("failed"):
             self.error = answer["msg"]
         if answer.get("failed") and not answer.get("certificate"):
             return
         self.installed = answer["certificate"] or self.answer["certificate"]
         self.answer["backup_files"] = answer["backup_files"] or self.answer["backup_files"]
-        if answer["ca_url"]:  # the host asked by itself: which rung of the ladder held is its news
+        if by_host:  # which rung of the ladder held is its news
             self.answer["outcome"] = answer["outcome"]
             self.answer["reasons"] = self.answer["reasons"] + answer["reasons"]
-            self.answer["ca_url"] = answer["ca_url"]
+            self.ca_url = answer["ca_url"]
             self.revoked_now = answer["revoked"]
 
     def result(self, url, dry: bool) -> dict:
@@ -97,7 +98,7 @@ class Entry:
             "certificate": self.installed or found,
             "revoked": self.revoked_now,
             "backup_files": self.answer.get("backup_files") or [],
-            "ca_url": (self.answer.get("ca_url") or url) if self.installed else None,
+            "ca_url": (self.ca_url or url) if self.installed else None,
             "diff": self._diff(found, outcome if done else "none", dry),
         }
         if self.error is not None:

@@ -219,7 +219,7 @@ class Issue:
         items = [entry.errand(self._signing.source) for entry in due]
         for entry, answer in zip(due, self._call("obtain", due, items, tokens), strict=True):
             if entry in waiting:
-                entry.accept(answer)
+                entry.accept(answer, by_host=True)
 
     def _tokens(self, entry: Entry) -> dict:
         """{"sign": [...], "revoke": [...]}: as many as the host may need."""

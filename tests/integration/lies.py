@@ -112,6 +112,7 @@ def talkative(result):
     """An honest request among unknown keys, facts, huge texts and wrong types."""
     noise = {"outcome": result["answers"][0].get("outcome"), "surprise": "x" * 10**6, "ansible_facts": {"pwned": True}}
     many = ["r" * 10**5] * 20 + [{"not": "text"}] * 300 + ["r"] * 300
+    noise.update(backup_files=many, proofs=many, former="f" * 10**6, holding=many, revoked=True, ca_url="u" * 10**6)
     answers = [dict(one, **noise, reasons=many, warnings=["w" * 10**5]) for one in result["answers"]]
     for one in answers:
         one["certificate"] = {

@@ -91,6 +91,7 @@ class TaskResult:
     action: str
     status: str
     ignored: bool
+    seconds: float
     result: dict[str, Any]
 
     @property

@@ -10,6 +10,7 @@ import json
 
 import pytest
 
+from tests.integration.remains import staged
 from tests.integration.rows import HOST, PAIR, Row, check_failures, run_unchanged, tasks
 from tests.integration.support import connection, enrolment
 
@@ -59,7 +60,6 @@ def connection_rows(authority):
         Row("no time", ["timeout", "0 leaves no time"], {"timeout": "0s"}),
         Row("retries", ["retries", "from the task", "not a number of retries"], {"retries": "many"}),
         Row("who asks", ["request_from", "'moon' is neither controller nor host"], {"request_from": "moon"}),
-        Row("not yet", ["request_from", "set it to controller"], {"request_from": "host"}),
         Row("health: http", ["does not begin with https://"], {"ca_url": "http://localhost"}, "stepca_health"),
         Row("health: no URL", ["ca_url is required"], {"ca_url": None}, "stepca_health"),
         Row("health: wait", ["wait", "'a while' is not a duration"], {"wait": "a while"}, "stepca_health"),
@@ -133,6 +133,21 @@ def life_rows():
         Row("life: past", ["not_after", past, "is past"], {"not_after": past}),
         Row("life: always due", ["renew_before", "24h is the whole life"], {"not_after": "24h", "renew_before": "24h"}),
         Row("life: all of it", ["renew_before", "100% is the whole life"], {"renew_before": "100%"}),
+        Row("life: capped", ["renew_before: 2h is the whole life of 1h"], {"max_lifetime": "1h", "renew_before": "2h"}),
+        Row(
+            "life: above the cap",
+            ["max_lifetime: 1h is below what not_after asks for, 2h"],
+            {"max_lifetime": "1h", "not_after": "2h"},
+        ),
+        Row(
+            "life: a time above the cap",
+            ["not_after", "is further off than max_lifetime, 1h"],
+            {"max_lifetime": "1h", "not_after": later},
+        ),
+        Row("life: no cap", ["max_lifetime", "no life at all"], {"max_lifetime": "0s"}),
+        Row("life: no duration for a cap", ["max_lifetime", "'long' is not a duration"], {"max_lifetime": "long"}),
+        Row("life: issued ahead", ["issued_since", "lies ahead"], {"issued_since": later}),
+        Row("life: issued for a while", ["issued_since: '2h' is a duration", "RFC 3339"], {"issued_since": "2h"}),
         Row("life: a share", ["renew_before", "'a third' is not a duration"], {"renew_before": "a third"}),
         Row("life: token", ["token_lifetime", "0 leaves no time"], {"token_lifetime": "0s"}),
         Row("life: token, negative", ["token_lifetime", "is negative"], {"token_lifetime": "-5m"}),
@@ -173,7 +188,87 @@ def shape_rows():
         Row("shape: connection in an entry", ["ca_url"], {**alone, "certificates": [{**entry, "ca_url": "https://x"}]}),
         Row("shape: neither", ["certificate_path (or certificates, a list of many) is required"], alone),
         Row("shape: no key", ["key_path is required unless csr_path"], {"key_path": None}),
-        Row("shape: not built", ["state", "present", "absent"], {"state": "absent"}),
+        Row("shape: no state", ["state", "present", "absent", "gone"], {"state": "gone"}),
+        Row("shape: no policy", ["key_policy", "on_issue", "sometimes"], {"key_policy": "sometimes"}),
+        Row(
+            "shape: entry with key_policy",
+            ["key_policy", "never"],
+            {**alone, "certificates": [{**entry, "key_policy": "never"}]},
+        ),
+        *output_rows(),
+    ]
+
+
+def output_rows():
+    """Files that are made of the pair, requests and removals."""
+    entry = {**PAIR, "sans": [HOST]}
+    alone = {"certificate_path": None, "key_path": None, "sans": None}
+    two = [
+        {**entry, "leaf_path": "/x.pem"},
+        {**entry, "certificate_path": "/a", "key_path": "/b", "root_path": "/./x.pem"},
+    ]
+    locked = {"pkcs12_path": "/x.p12"}
+    return [
+        Row(
+            "out: one path",
+            ["chain_path and leaf_path are both /x.pem"],
+            {"chain_path": "/x.pem", "leaf_path": "/x.pem"},
+        ),
+        Row(
+            "out: one path, spelt",
+            ["chain_path and root_path are both"],
+            {"chain_path": "/x.pem", "root_path": "/y/../x.pem"},
+        ),
+        Row("out: the key's path", ["key_path and combined_path are both"], {"combined_path": PAIR["key_path"]}),
+        Row(
+            "out: one path in two entries",
+            ["leaf_path of entry 1 and root_path of entry 2 are both"],
+            {**alone, "certificates": two},
+        ),
+        Row(
+            "out: no password",
+            ["pkcs12_password (or pkcs12_password_file) is required", "the key would lie open"],
+            locked,
+        ),
+        Row(
+            "out: empty password",
+            ["pkcs12_password (or pkcs12_password_file) is required"],
+            {**locked, "pkcs12_password": ""},
+        ),
+        Row(
+            "out: two passwords",
+            ["pkcs12_password and pkcs12_password_file exclude each other"],
+            {**locked, "pkcs12_password": "x", "pkcs12_password_file": "/x"},
+        ),
+        Row("out: no encryption", ["pkcs12_encryption", "modern", "rc2"], {**locked, "pkcs12_encryption": "rc2"}),
+        Row(
+            "out: no key",
+            ["combined_path needs key_path"],
+            {"csr_path": "/x.csr", "key_path": None, "combined_path": "/x"},
+        ),
+        Row(
+            "out: beside many",
+            ["chain_path cannot stand beside certificates"],
+            {**alone, "certificates": [entry], "chain_path": "/x"},
+        ),
+        Row(
+            "out: password beside many",
+            ["pkcs12_password cannot stand beside certificates"],
+            {**alone, "certificates": [entry], "pkcs12_password": "x"},
+        ),
+        Row(
+            "out: state beside many",
+            ["state cannot stand beside certificates"],
+            {**alone, "certificates": [entry], "state": "absent"},
+        ),
+        Row("out: absent without path", ["certificate_path (or certificates"], {**alone, "state": "absent"}),
+        Row(
+            "out: no reason",
+            ["reason: 'because' is no reason of RFC 5280", "superseded"],
+            {"revoke": True, "reason": "because"},
+        ),
+        Row("out: reason 7", ["7 is not used in RFC 5280"], {"state": "absent", "revoke": True, "reason": 7}),
+        Row("out: template data", ["template_data", "dict"], {"template_data": ["a list"]}),
     ]
 
 
@@ -248,18 +343,32 @@ def test_environment_of_block_and_play(play, host, authority):
     assert "hunter2" not in run.output
 
 
-def test_a_bad_value_fails_its_entry_only(play, host, authority):
-    """The others are done, and the task names those that were not."""
-    good = {**PAIR, "sans": [HOST]}
-    bad = {name: path.replace("site", "bad") for name, path in PAIR.items()}
-    entries = [{**bad, "sans": ["a..b"]}, good]
-    run = play(
-        [{"name": "many", "privatepki.stepca.stepca_certificate": {"certificates": entries, **enrolment(authority)}}]
-    )
-    failure = run.expect_failure("1 of 2 certificates failed", "etc/tls/bad.crt", "'a..b' is not a DNS name")
-    assert [bool(one.get("failed")) for one in failure["results"]] == [True, False]
-    assert failure.changed and host.path("/etc/tls/site.crt").exists()
-    assert not host.path("/etc/tls/bad.key").exists()
+@pytest.mark.parametrize("by", ["controller", "host"])
+def test_one_bad_entry_among_ten(play, host, authority, by):
+    """Nine are done, and the task fails naming the tenth: a bad value, one for the host, one for the CA."""
+    place = {name: path.replace("site", "{name}") for name, path in PAIR.items()}
+    bad = {
+        "value": ({"sans": ["a..b"]}, "'a..b' is not a DNS name"),
+        "folder": ({"key_path": "{{ host_root }}/nowhere/folder.key"}, "nowhere is missing"),
+        "refusal": ({"not_after": "99999h"}, "403 Forbidden"),
+    }
+    content = []
+    for number, (kind, (options, _words)) in enumerate(bad.items()):
+        names = [kind, *("%s%d" % (kind, index) for index in range(9))]
+        names[0], names[number * 4] = names[number * 4], names[0]
+        entries = [
+            {**{at: path.replace("{name}", name) for at, path in place.items()}, "sans": [HOST]} for name in names
+        ]
+        entries[number * 4].update(options)
+        module = {"certificates": entries, **enrolment(authority, request_from=by)}
+        content.append({"name": kind, "privatepki.stepca.stepca_certificate": module, "ignore_errors": True})
+    run = play(content).expect_ok()
+    for number, (kind, (_options, words)) in enumerate(bad.items()):
+        failure = run.expect_failure("1 of 10 certificates failed", "etc/tls/%s.crt" % kind, words, name=kind)
+        assert [bool(one.get("failed")) for one in failure["results"]] == [index == number * 4 for index in range(10)]
+        assert failure.changed and not host.path("/etc/tls/%s.crt" % kind).exists()
+        assert len(list(host.path("/etc/tls").glob(kind + "[0-9].crt"))) == 9
+    assert staged([host]) == [] and not list(host.path("/etc/tls").glob("value.key"))
 
 
 def test_other_scripts_become_ascii(play, host, authority):

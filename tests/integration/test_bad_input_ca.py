@@ -58,7 +58,10 @@ def key_rows(authority):
         Row("another's key, this id", namesake, {**named, "provisioner_key": "{{ namesake }}"}),
         Row("no key file", ["key_path (from the task)", "nowhere.json"], {"provisioner_key_path": "nowhere.json"}),
         Row("no encrypted key", handed, hidden),
-        Row("nobody vouches", ["A certificate is due (", "no option says who vouches", "provisioner_password"]),
+        Row(
+            "nobody vouches",
+            ["A certificate is due (force is true).", "no option says who vouches", "provisioner_password"],
+        ),
     ]
 
 

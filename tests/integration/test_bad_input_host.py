@@ -24,6 +24,11 @@ from tests.integration.support import enrolment
 SITE = {**PAIR, "sans": [HOST]}
 
 
+def a_key():
+    """A key on P-256."""
+    return lies.private_pem(ec.generate_private_key(ec.SECP256R1())).encode()
+
+
 def encrypted_key():
     """A key that a password protects."""
     form, cipher = serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x")
@@ -114,11 +119,44 @@ PLACES = {
     "no-request-at-all": brought(b"trust me", "one PEM block"),
     "request-for-others": brought(a_request(names=["evil.example.com"]), "names dns:evil.example.com"),
     "request-for-a-ca": brought(a_request(others=[lies.CA]), "asks to be a CA"),
+    "request-signed-by-another": brought(
+        lies.REQUESTS["wrong signature"](ec.generate_private_key(ec.SECP256R1())).encode(), "signature", "is wrong"
+    ),
+    "two-requests": brought(a_request() + a_request(), "must be one PEM block; 2 blocks came"),
+    "kept-key-of-another-type": Place(
+        ["key_policy: keep", "is of type ec-p256, and key_type asks for rsa-2048"],
+        write("site.key", a_key()),
+        (("key_policy", "keep"), ("key_type", "rsa-2048")),
+    ),
+    "no-password-file": Place(
+        ["pkcs12_password_file: ", "is missing", "mode 0600"],
+        options=(("pkcs12_path", "{}/site.p12"), ("pkcs12_password_file", "{}/password")),
+    ),
+    "open-password-file": Place(
+        ["pkcs12_password_file: others than its owner may read or change", "must be 0600"],
+        write("password", b"x", 0o644),
+        (("pkcs12_path", "{}/site.p12"), ("pkcs12_password_file", "{}/password")),
+    ),
+    "empty-password-file": Place(
+        ["pkcs12_password_file: ", "is empty"],
+        write("password", b" \n"),
+        (("pkcs12_path", "{}/site.p12"), ("pkcs12_password_file", "{}/password")),
+    ),
+    "missing-output": Place(
+        ["The folder", "/nowhere is missing", "state: directory"], options=at("chain_path", "{}/nowhere/chain.pem")
+    ),
+    "output-folder": Place(
+        ["combined_path", "is a folder"], lambda folder: (folder / "all").mkdir(), at("combined_path", "{}/all")
+    ),
+    "output-relative": Place(["leaf_path: 'leaf.pem' is not an absolute path"], options=at("leaf_path", "leaf.pem")),
+    "outputs-one-file": Place(
+        ["key_path and combined_path are one file"], link("all", "site.key"), at("combined_path", "{}/all")
+    ),
     "request-of-another-key": Place(
         ["is not the key of the request"],
         lambda folder: [
             write("site.csr", a_request())(folder),
-            write("site.key", lies.private_pem(ec.generate_private_key(ec.SECP256R1())).encode())(folder),
+            write("site.key", a_key())(folder),
         ],
         at("csr_path", "{}/site.csr"),
     ),
@@ -147,6 +185,34 @@ def test_files_of_the_host(play, new_hosts, core, authority, tmp_path):
     assert staged([host]) == []
     assert tree(*(host.path("/etc/" + name) for name in PLACES)) == before
     assert len([line for line in authority.requests() if line["method"] == "POST"]) == posts + 1
+
+
+#: Goes away, as a host that restarts, when it is called for the second time.
+GONE = """\
+#!/bin/sh
+if [ -e %(flag)s ]; then rm %(flag)s; exit 1; fi
+touch %(flag)s
+exec %(python)s "$@"
+"""
+
+
+def test_a_host_lost_between_signing_and_installing(play, new_hosts, core, authority, tmp_path):
+    """The key waits, its certificate is lost: the next run issues again, and says so, and nothing is left."""
+    (host,) = new_hosts("web9")
+    program = tmp_path / "python"
+    program.write_text(GONE % {"flag": tmp_path / "called", "python": core.host_environment.python}, encoding="ascii")
+    program.chmod(0o755)
+    host.variables["ansible_python_interpreter"] = str(program)
+    task = {"name": "site", "privatepki.stepca.stepca_certificate": {**SITE, **enrolment(authority)}}
+    lost = play([task], hosts=[host])
+    lost.expect_failure()
+    assert len(staged([host])) == 1 and not host.path("/etc/tls/site.crt").exists()
+    host.variables["ansible_python_interpreter"] = str(core.host_environment.python)
+    run = play([task, {**task, "name": "again"}], hosts=[host]).expect_ok()
+    assert "made a key whose certificate was never installed: it is issued again" in " ".join(run["site"]["warnings"])
+    assert (run["site"]["outcome"], run["again"]["outcome"]) == ("issued", "none")
+    # The key of the lost one stays for the hour in which it might still be waited for.
+    assert [one for one in staged([host]) if "site.key" not in one] == []
 
 
 def test_a_pipe_is_no_file(play, host, authority):

@@ -143,6 +143,8 @@ def test_words_of_a_host_are_measured(play, liar, authority):
     assert "surprise" not in result["certificate"] and result["certificate"]["issuer"] is None
     assert len(result["certificate"]["serial"]) <= 2000
     assert "surprise" not in result and "ansible_facts" not in result
+    assert len(result["backup_files"]) <= 100 and max(map(len, result["backup_files"])) <= 2000
+    assert (result["ca_url"], result["revoked"]) == (authority.url, False), "the controller asked, and knows"
     assert run["show"].msg.split()[0] == "nothing"
 
 

@@ -22,7 +22,7 @@ from tests.integration.test_revoke import listed
 AFTER_PROOFS = {
     "of another": ("issued", "only the play says which names are renewed; the certificate has dns:" + EVIL),
     "of two": ("failed", "The host's renewal proofs are not for one certificate"),
-    "of its own making": ("issued", "the CA refused to renew it (401 Unauthorized)"),
+    "of its own making": ("issued", "the CA refused to renew it (401 Unauthorized"),
     "with a line break": ("failed", "are not for one certificate"),
     "tampered with": ("failed", "The host's renewal proof cannot be read"),
     "of a key that signs nothing": ("failed", "The host's renewal proof cannot be read"),

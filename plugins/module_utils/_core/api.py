@@ -82,7 +82,7 @@ def parse(request: Request, answer: Answer) -> dict:
         raise refusal(request, answer)
     try:
         content = json.loads(answer.body.decode("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise ApiError(
@@ -123,7 +123,7 @@ def message_of(answer: Answer) -> str:
     """What the CA says in an error ({"status": ..., "message": ...}), or ""."""
     try:
         content = json.loads(answer.body.decode("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     message = content.get("message") if isinstance(content, dict) else None
     return " ".join(message.split())[:1000] if isinstance(message, str) else ""

@@ -143,7 +143,8 @@ class StepCA:
         found, cursor = [], ""
         for _page in range(1000):
             content = self.get(api.provisioners(cursor))
-            found += [item for item in content.get("provisioners") or [] if isinstance(item, dict)]
+            listed = content.get("provisioners")
+            found += [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
             cursor = content.get("nextCursor") or ""
             if not cursor:
                 break

@@ -42,7 +42,7 @@ def explain_signing(error: ApiError, token: str, authority, source: str) -> ApiE
     """The CA's refusal to sign, with its cause as far as can be seen."""
     if error.status == 401:
         return ApiError(explain(error, token, authority, source), 401)
-    if error.status not in (400, 403):
+    if error.status not in (400, 403) or not error.message:
         return error
     text = 'step-ca at %s does not sign this (%s; provisioner "%s"): %s' % (
         authority.url,
@@ -59,6 +59,8 @@ def explain_revoking(error: ApiError, token: str, authority, source: str, serial
     """The CA's refusal to revoke, with its cause as far as can be seen."""
     if error.status == 401:
         return ApiError(explain(error, token, authority, source, "/revoke"), 401)
+    if not error.message:  # not in the words of a step-ca
+        return error
     hint = " Revocation needs the CA's database (db in its ca.json)." if error.status == 501 else ""
     return ApiError(
         "step-ca at %s did not revoke the certificate with the serial %s (%s). %s%s"
@@ -69,6 +71,8 @@ def explain_revoking(error: ApiError, token: str, authority, source: str, serial
 
 def explain_renewal(error: ApiError, proof: str) -> str:
     """Why the CA did not renew a certificate, as part of a sentence. proof: what it was asked with, "" for none."""
+    if not error.message:  # not in the words of a step-ca
+        return "the CA did not renew it (%s)" % str(error).rstrip(".")
     if "certificate authority logs" not in error.message:
         return "the CA refused to renew it (%s: %s)" % (api.status_line(error.status), error.message.rstrip("."))
     clock = clock_problem(jws.claims(proof)[1], error.date) if proof else ""

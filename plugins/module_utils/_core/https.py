@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 import threading
@@ -27,6 +28,7 @@ class Transport:
     def __init__(self, roots_pem, server_name, seconds: float, identity=None):
         self._server_name = server_name
         self._seconds = seconds
+        self._identity = identity
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         if roots_pem is None:
             self._context.check_hostname = False
@@ -69,8 +71,10 @@ class Transport:
             if watch.fired:
                 raise socket.timeout()
         except (OSError, http.client.HTTPException, ValueError) as error:
-            late = bool(watch and watch.fired)
-            raise explain(error, self._seconds, sent, late) from None
+            problem = explain(error, self._seconds, sent, bool(watch and watch.fired))
+            if self._identity and problem.broken_off:
+                problem.retry = False  # so step-ca ends a connection whose certificate it does not accept
+            raise problem from None
         finally:
             if watch:
                 watch.stop()
@@ -87,7 +91,7 @@ def check_body(body: bytes, headers: dict, largest: int) -> None:
             "the answer is larger than %d MiB, which no step-ca sends" % (largest // 1024**2), retry=False
         )
     announced = headers.get("content-length", "")
-    if announced.isdigit() and len(body) < int(announced):
+    if re.match("[0-9]{1,18}$", announced) and len(body) < int(announced):
         raise TransportError("the answer was cut after %d of %s bytes" % (len(body), announced))
 
 

@@ -156,8 +156,7 @@ class Ladder:
 
     def _by_client_certificate(self, outcome: str) -> tuple:
         identity = (self._wanted.certificate_path, self._wanted.key_path)
-        # One round: whether anybody is there is for the rungs below to find out.
-        connection = client.Connection(**dict(vars(self._connection), roots=self._context.roots, retries=0))
+        connection = client.Connection(**dict(vars(self._connection), roots=self._context.roots))
         authority = client.StepCA(connection, partial(https.Transport, identity=identity))
         request = api.renew() if outcome == "renewed" else api.rekey(self._asked["csr"])
         answer = authority.obtain(lambda _spent: request)

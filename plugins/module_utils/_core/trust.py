@@ -183,7 +183,7 @@ def _compare_defaults(wanted: Wanted, plan: Plan) -> None:
     content = files.read(files.resolve(path, "step_path"))
     try:
         found = json.loads(content) if content else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         found = {}
     found = found if isinstance(found, dict) else {}
     ours = {"ca-url": wanted.url, "fingerprint": wanted.fingerprints[0], "root": _step(wanted, "certs/root_ca.crt")}

@@ -19,6 +19,7 @@ author:
 
 import json
 import os
+import time
 
 from ansible.plugins.callback import CallbackBase
 
@@ -31,6 +32,13 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "lab_lines"
     CALLBACK_NEEDS_ENABLED = True
 
+    def __init__(self):
+        super().__init__()
+        self._begun = {}
+
+    def v2_runner_on_start(self, host, task):
+        self._begun[(host.get_name(), task._uuid)] = time.monotonic()
+
     def _write(self, status, outcome, ignored=False):
         # ansible-core 2.19 gave these names without the underscore.
         host = getattr(outcome, "host", None) or outcome._host
@@ -42,6 +50,7 @@ class CallbackModule(CallbackBase):
             "action": task.action,
             "status": status,
             "ignored": ignored,
+            "seconds": time.monotonic() - self._begun.get((host.get_name(), task._uuid), time.monotonic()),
             "result": outcome._result if result is None else result,
         }
         with open(os.environ["LAB_LINES"], "a", encoding="utf-8") as handle:

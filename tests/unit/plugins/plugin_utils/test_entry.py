@@ -143,7 +143,8 @@ def test_the_news_of_a_host_that_asked_by_itself():
             ca_url="https://b.internal",
             revoked=True,
             backup_files=["/b"],
-        )
+        ),
+        by_host=True,
     )
     result = done(one)
     assert (result["outcome"], result["ca_url"], result["revoked"]) == ("issued", "https://b.internal", True)

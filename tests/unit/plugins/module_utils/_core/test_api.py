@@ -96,7 +96,9 @@ def test_good_is_what_the_request_says(status, good):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"404 page not found", b"<html>", b"[]", b"null", b'"ok"', b"\xff\xfe", b'{"a": ']
+    "body",
+    [b"", b"404 page not found", b"<html>", b"[]", b"null", b'"ok"', b"\xff\xfe", b'{"a": ', b"[" * 100000],
+    ids=["empty", "text", "html", "list", "null", "string", "binary", "cut", "brackets without end"],
 )
 def test_a_body_that_is_no_object_is_not_a_step_ca(body):
     with pytest.raises(
@@ -138,6 +140,7 @@ def test_an_answer_without_a_chain_is_refused(content):
         (400, {"message": "what?"}, "GET %s: 400 Bad Request: what?" % URL),
         (400, {"message": ["list"]}, "GET %s: 400 Bad Request." % URL),
         (400, b"\xff", "GET %s: 400 Bad Request." % URL),
+        (400, b"[" * 100000, "GET %s: 400 Bad Request." % URL),
     ],
 )
 def test_a_refusal_in_the_words_of_the_authority(status, body, text):

@@ -245,6 +245,7 @@ def test_a_root_is_fetched_once_and_then_pinned():
         (200, {"ca": 7}),
         (200, {"message": "canary"}),
         (200, b"canary"),
+        (200, b"[" * 100000),
         (404, {"message": "canary"}),
         (401, {"message": "canary"}),
         (307, {"message": "canary"}, {"location": "https://canary"}),
@@ -283,11 +284,12 @@ def test_a_root_that_is_not_offered_beside_one_that_is():
 def test_all_pages_of_provisioners():
     pages = [
         (200, {"provisioners": [{"name": "a"}, "junk"], "nextCursor": "x"}),
+        (200, {"provisioners": 7, "nextCursor": "y"}),
         (200, {"provisioners": None, "nextCursor": ""}),
     ]
     world = World(a=pages)
     assert world.authority().provisioners() == [{"name": "a"}]
-    assert [request.path.rsplit("=", 1)[1] for _url, request in world.sent] == ["", "x"]
+    assert [request.path.rsplit("=", 1)[1] for _url, request in world.sent] == ["", "x", "y"]
 
 
 def test_pages_without_end_come_to_one():

@@ -205,7 +205,7 @@ def learn_roots(host, task):
         host.roots = [CA.root]
 
 
-many = settings(making.steady, max_examples=200, suppress_health_check=list(HealthCheck))
+many = settings(making.steady, max_examples=120, suppress_health_check=list(HealthCheck))
 
 
 @many

@@ -313,6 +313,17 @@ def test_an_answer_that_is_cut_is_none(make):
     assert (error.sent, error.retry) == (True, True)
 
 
+@pytest.mark.parametrize(
+    "length", [b"\xb2", b"9" * 5000, b"-1", b"two"], ids=["no digit", "endless", "negative", "word"]
+)
+def test_a_length_that_is_none_is_no_traceback(make, length):
+    with Server(OTHER, [tls_server.raw(b"HTTP/1.1 200 OK\r\nContent-Length: " + length + b"\r\n\r\n{}")]) as server:
+        try:
+            assert make(None).send(server.url, api.HEALTH).status == 200
+        except TransportError as error:
+            assert str(error)
+
+
 def test_rubbish_of_a_server_that_was_not_verified_is_not_quoted(make):
     with Server(OTHER, [tls_server.raw(b"canary canary\r\n\r\n")]) as server:
         assert "canary" not in str(fails(make(None), server.url))

@@ -94,6 +94,12 @@ def test_the_request_and_the_key_of_the_user_stay(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["site.csr", "site.key"]
 
 
+def test_a_request_of_the_user_stays_even_where_the_record_lists_its_path(tmp_path):
+    enrol(tmp_path, chain_path=str(tmp_path / "site.csr"))
+    remove(tmp_path, csr_path=str(tmp_path / "site.csr"))
+    assert os.listdir(tmp_path) == ["site.csr"]
+
+
 def test_a_record_of_somebody_else_removes_nothing(tmp_path):
     enrol(tmp_path)
     path = record.path_of(str(tmp_path / "site.crt"))
