@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 from tests.integration.doubles import Double, relay, tls_context
-from tests.integration.judging import judge, leftovers, make_request, openssl, see, traffic, tree
+from tests.integration.judging import judge, leftovers, make_request, openssl, see, traffic, tree, wait_until_aged
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, outcomes, pair
 from tests.integration.support import connection, enrolment
 from tools.pki import Issuer, make_intermediate, make_root
@@ -55,6 +55,7 @@ def test_revoked_means_a_new_key(play, host, new_authority, by):
 
     play(revoke("a", "due"), **settings).expect_ok()
     entries[1]["renew_before"] = "9h59m57s"
+    wait_until_aged(tls / "due.crt", 4)
     with traffic(authority) as asked:
         dry = play([{"name": "look", **task}], check=True, **settings).expect_ok()["look"]
         unasked = {CERTIFICATE: {"certificates": [pair("a")]}}

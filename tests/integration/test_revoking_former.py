@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.judging import judge, leftovers, see, traffic
+from tests.integration.judging import judge, leftovers, see, traffic, wait_until_aged
 from tests.integration.pairs import CERTIFICATE, GROUP, pair
 from tests.integration.support import enrolment
 from tests.integration.test_revoke import listed
@@ -33,6 +33,7 @@ def test_the_former_is_revoked(play, host, new_authority, tmp_path, by):
     serials = [see(tls / "site.crt").serial]
     for name, options in (("issued", {"force": True}), ("renewed", {"renew_before": "23h59m57s"})):
         task = [{"name": name, CERTIFICATE: {**site, **options}}]
+        wait_until_aged(tls / "site.crt", 4)
         with traffic(authority) as asked:
             dry = play(task, check=True, **settings).expect_ok()[name]
         assert (dry["outcome"], dry["revoked"], asked.posts) == (name, False, [])
