@@ -102,6 +102,7 @@ class StepCA:
         self._transport_class = transport_class
         self._sleep = sleep
         self._transport = None
+        self._answered = ""
         self.roots = list(connection.roots)
         self.absent_roots = []
 
@@ -121,9 +122,9 @@ class StepCA:
                 self.roots.append(found)
         if not self.roots:
             raise ApiError(
-                "The CA at %s has no root with the SHA-256 fingerprint %s. Either ca_url leads to another CA, or "
-                "ca_fingerprint is wrong: compare it with `step certificate fingerprint root_ca.crt` on the CA."
-                % (self.url, ", ".join(self.absent_roots))
+                "The CA at %s has no root with the SHA-256 fingerprint %s (it answered %s). Either ca_url leads to another CA, "
+                "or ca_fingerprint is wrong: compare it with `step certificate fingerprint root_ca.crt` on the CA."
+                % (self.url, ", ".join(self.absent_roots), self._answered)
             )
         self.warnings += [
             "The CA at %s does not offer the root %s of ca_fingerprint." % (self.url, one) for one in self.absent_roots
@@ -181,8 +182,9 @@ class StepCA:
         return self._transport
 
     def _root(self, unverified, wanted: str):
-        """One root, proved by its fingerprint alone; None where the CA has none. Nothing else of the answer is used."""
+        """One root, proved by its fingerprint alone; None where the CA has none. Of anything else only the status is told."""
         answer = self._ask(unverified, lambda spent: api.root(wanted))
+        self._answered = api.status_line(answer.status)
         try:
             found = certificates.load(api.parse(api.root(wanted), answer)["ca"].encode("ascii"))
         except (ApiError, ValueError, KeyError, AttributeError):

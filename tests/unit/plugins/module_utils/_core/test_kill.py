@@ -108,8 +108,9 @@ def test_a_run_killed_at_any_point(site, monkeypatch, record_property, after):
     record_property("points", "%d kills: %s" % (len(names), tally(names)))
 
 
-def test_a_recovery_killed_at_any_point(site, monkeypatch, record_property):
-    """Every pair of points would take minutes: each n-th kill is recovered from, and of all those each m-th is killed."""
+@pytest.mark.parametrize("failing", [False, True], ids=["killed", "failing"])
+def test_a_recovery_disturbed_at_any_point(site, monkeypatch, record_property, failing):
+    """Every pair of points would take minutes: each n-th kill is recovered from, each m-th recovery is disturbed."""
     names = site.points(monkeypatch)
     pairs, killed = [], {}
     for first in every(range(1, len(names) + 1), FIRST_KILLS):
@@ -120,9 +121,12 @@ def test_a_recovery_killed_at_any_point(site, monkeypatch, record_property):
     chosen = every(pairs, SECOND_KILLS)
     for first, second in chosen:
         restore(site.folder, killed[first])
-        assert run_killed(site.folder, site.scenario, second)
-        site.assert_recovers()
-    found = "%d of the %d kills of recoveries from %d of %d kills"
+        if failing:
+            error = run_failing(site, monkeypatch, second, errno.ENOSPC, lasting=False)
+        else:
+            assert run_killed(site.folder, site.scenario, second)
+        site.assert_recovers(anew=not failing or error is not None)
+    found = "%d of %d points of the recoveries from %d of %d kills"
     record_property("points", found % (len(chosen), len(pairs), len(killed), len(names)))
 
 
