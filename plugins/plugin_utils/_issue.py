@@ -48,7 +48,10 @@ class Issue:
         self._examine(understood)
         self._look_up_revoked(self._alive(understood))
         due = [entry for entry in self._alive(understood) if entry.is_due]
-        if due and not self._dry:
+        if self._dry:
+            for entry in due:
+                self._guarded(entry, self._refuse_without_credentials)
+        elif due:
             (self._hand_over if self._by_host else self._relay)(due)
         return [entry.result(self._signing.url, self._dry) for entry in self._entries]
 

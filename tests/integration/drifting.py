@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.integration.judging import Seen, Traffic, judge, leftovers, openssl, 
 from tests.integration.pairs import CERTIFICATE, outcomes, pair
 from tests.integration.support import Playbooks, TaskResult
 from tools.authority import Authority
+from tools.commands import wait_until
 from tools.hosts import Host
 
 #: What a case may need of the CA, by its outcome: the paths of the POSTs.
@@ -121,6 +123,8 @@ def prove(
         dry, run["do"], run["again"], before, {case.name: see(tls / (case.name + ".crt")) for case in cases}, sent
     )
     _compare(told, cases, tls)
+    begin = max(seen.not_before for seen in told.after.values())
+    wait_until(lambda: datetime.now(timezone.utc) >= begin, 60, "the begin that was asked for")
     for case in cases:
         key_type = case.options(later=True).get("key_type", "ec-p256")
         judge(authority, tls / (case.name + ".crt"), tls / (case.name + ".key"), key_type)

@@ -12,6 +12,7 @@ import os
 import pwd
 import stat
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,7 @@ from typing import Any
 
 from tests.integration.support import Run, openssl_verify
 from tools.authority import Authority
+from tools.commands import wait_until
 from tools.hosts import Host
 
 # What `openssl pkey -text` says of each key_type.
@@ -164,6 +166,11 @@ def traffic(authority: Authority) -> Iterator[Traffic]:
     seen = Traffic()
     yield seen
     seen += [(line["method"], line["path"]) for line in authority.requests()[before:]]
+
+
+def wait_until_aged(certificate: Path, seconds: float) -> None:
+    """Wait until a certificate has lain there for so long, so that a renewal may be asked for."""
+    wait_until(lambda: time.time() - certificate.stat().st_mtime > seconds, 60, "a certificate of some seconds")
 
 
 def post(authority: Authority, path: str, body: Mapping[str, Any]) -> tuple[int, str]:

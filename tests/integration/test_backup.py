@@ -10,7 +10,7 @@ import secrets
 import subprocess
 
 from tests.integration.derived import ENDINGS, all_files, blocks, judge_files
-from tests.integration.judging import judge, leftovers, mode, owner, see, somebody, traffic, tree
+from tests.integration.judging import judge, leftovers, mode, owner, see, somebody, traffic, tree, wait_until_aged
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, outcomes, pair
 from tests.integration.support import enrolment
 
@@ -55,6 +55,7 @@ def test_the_former_set_is_kept(play, host, core, authority):
         ("renew", {"renew_before": "23h59m57s"}),
     ):
         before = contents(tls, names)
+        wait_until_aged(tls / "site.crt", 4)
         done = play([{"name": name, CERTIFICATE: {**site, **options}}], **settings).expect_ok()[name]
         assert done["outcome"] == ("renewed" if name == "renew" else "issued")
         expected = [one for one in names if name != "renew" or one != "site.key"]

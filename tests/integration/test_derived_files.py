@@ -12,7 +12,18 @@ import shutil
 import pytest
 
 from tests.integration.derived import ENDINGS, KEYED, WORDS, all_files, blocks, encryption_of, judge_files, judge_pkcs12
-from tests.integration.judging import judge, leftovers, mode, openssl, owner, see, somebody, traffic, tree
+from tests.integration.judging import (
+    judge,
+    leftovers,
+    mode,
+    openssl,
+    owner,
+    see,
+    somebody,
+    traffic,
+    tree,
+    wait_until_aged,
+)
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, outcomes, pair
 from tests.integration.support import enrolment
 from tools.authority import Provisioner
@@ -185,6 +196,8 @@ def test_a_renewal_rewrites_them(play, host, core, new_authority, password):
         ({**site, "renew_before": "59m57s"}, "renewed"),
         (site | {"force": True}, "issued"),
     ):
+        if outcome == "renewed":
+            wait_until_aged(tls / "site.crt", 4)
         done = play([{"name": "site", CERTIFICATE: options}], **settings).expect_ok()["site"]
         assert done["outcome"] == outcome, done.result
         serials.append(judge(authority, tls / "site.crt", tls / "site.key").serial)

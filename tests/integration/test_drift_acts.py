@@ -12,9 +12,11 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta, timezone
 
+import pytest
+
 from tests.integration.drifting import Case, prove
 from tests.integration.judging import backups, mode, openssl, owner, somebody
-from tests.integration.pairs import CERTIFICATE, OUTPUTS, TLS, everything
+from tests.integration.pairs import OUTPUTS, TLS, everything
 from tests.integration.support import enrolment
 from tools.authority import Provisioner
 from tools.commands import wait_until
@@ -29,6 +31,26 @@ def harm(*endings, to):
             path = tls / (name + ending)
             content = to(path.read_bytes())
             path.unlink() if content is None else path.write_bytes(content)
+
+    return act
+
+
+def under_an_intermediate_that_ended(root, folder):
+    """The same names and key in a certificate of this root's, whose intermediate has expired since."""
+
+    def act(tls, name):
+        issuer = make_intermediate(root, "the former one", timedelta(seconds=2))
+        given = {"ca.crt": issuer.pem, "ca.key": issuer.key_pem, "names": "subjectAltName=DNS:%s.example.com" % name}
+        for file, content in given.items():
+            (folder / file).write_text(content, encoding="ascii")
+        files = [folder / file for file in ("ca.crt", "ca.key", "names", "leaf.csr", "leaf.crt")]
+        subject = "/CN=%s.example.com" % name
+        openssl("req", "-new", "-key", tls / (name + ".key"), "-subj", subject, "-out", files[3])
+        signed = ["-CA", files[0], "-CAkey", files[1], "-set_serial", "4711", "-days", "2", "-extfile", files[2]]
+        openssl("x509", "-req", "-in", files[3], *signed, "-out", files[4])
+        (tls / (name + ".crt")).write_text(files[4].read_text(encoding="ascii") + issuer.pem, encoding="ascii")
+        end = issuer.certificate.not_valid_after_utc
+        wait_until(lambda: datetime.now(timezone.utc) > end, 10, "the intermediate's end")
 
     return act
 
@@ -81,7 +103,7 @@ def damaged():
         yield Case(name, words, "files", everything(name), harm=harm(*endings, to=to))
 
 
-def test_files_that_are_damaged(play, host, authority):
+def test_files_that_are_damaged(play, host, authority, tmp_path):
     """Missing, empty, cut short, filled with rubbish: the pair is issued anew, what is made of it is made of it again."""
     tls = host.path("/etc/tls")
     other = make_intermediate(make_root()).pem.encode("ascii")
@@ -92,6 +114,11 @@ def test_files_that_are_damaged(play, host, authority):
             "intermediate-foreign",
             ["was not issued by the next certificate"],
             harm=harm(".crt", to=lambda content: blocks(content)[0] + other),
+        ),
+        Case(
+            "ended",
+            ["the intermediate CN=the former one expired on "],
+            harm=under_an_intermediate_that_ended(authority.root, tmp_path),
         ),
         Case(
             "reversed",
@@ -163,6 +190,10 @@ def asked_in_other_ways():
         {**two, "common_name": "one.example.com"},
         {"sans": None},
     )
+    keep = {"key_policy": "keep"}
+    yield Case(
+        "kept", ["wanted are dns:other.example.com"], made=keep, asked={"sans": ["other.example.com"]}, fresh_key=False
+    )
     yield Case("longer", ["not_after was 5h; wanted is 6h"], "issued", {"not_after": "5h"}, {"not_after": "6h"})
     yield Case("lifetime", ["not_after was the CA's own; wanted is 6h"], asked={"not_after": "360m"})
     yield Case("begin", ["not_before was the CA's own; wanted is 1s"], asked={"not_before": "1s"})
@@ -176,7 +207,7 @@ def asked_in_other_ways():
     )
     yield Case(
         "capped",
-        ["the certificate lives for 24h1m; wanted is at most 2h (max_lifetime)"],
+        ["the certificate lives for 24h", "; wanted is at most 2h (max_lifetime)"],
         asked={"max_lifetime": "2h"},
         posts=["/1.0/sign"] * 2,
     )
@@ -264,10 +295,11 @@ def test_another_provisioner_or_authority(play, host, authority, new_authority):
     )
 
 
-def test_revoked(play, host, authority):
+@pytest.mark.parametrize("request_from", ["controller", "host"])
+def test_revoked(play, host, authority, request_from):
     """Told by the CA's list, where it is asked for; the key is another one afterwards."""
     cases = [Case("revoked", ["the CA revoked it (serial ", "reason keyCompromise"]), Case("valid", outcome="none")]
-    options = enrolment(authority, check_revocation=True)
+    options = enrolment(authority, check_revocation=True, request_from=request_from)
 
     def revoke():
         serial = {"certificate_path": TLS + "revoked.crt", "reason": "keyCompromise", **enrolment(authority)}
@@ -279,23 +311,20 @@ def test_revoked(play, host, authority):
 
 
 def test_an_intermediate_that_ends_first(play, host, new_authority):
-    """Its end is that of the certificate: due before it, a broken chain after it."""
+    """Its end is that of the certificate, which is due before it."""
     authority = new_authority(Provisioner("ansible", rounds=100_000))
-    authority.intermediates.append(make_intermediate(authority.root, lifetime=timedelta(seconds=75)))
+    authority.intermediates.append(make_intermediate(authority.root, lifetime=timedelta(minutes=5)))
     authority.restart()
     end = authority.intermediates[-1].certificate.not_valid_after_utc
-    told_end = end.strftime("%Y-%m-%dT%H:%M:%SZ")
-    options = enrolment(authority)
-    gone = Case("gone", ["the intermediate CN=privatepki.stepca test intermediate expired on " + told_end])
-    play([{"name": "make", CERTIFICATE: {**options, "certificates": [gone.options(later=False)]}}]).expect_ok()
-
-    words = ["it is due since ", "and ends on " + told_end]
-    due = Case("due", words, "renewed", {"renew_before": "5s"}, {"renew_before": "70s"})
     # By its client certificate: step-ca looks at a proof as of the leaf's end, when the intermediate is no more.
-    prove(play, host, authority, [due], {**options, "request_from": "host"}, meanwhile=authority.rotate_intermediate)
+    options = enrolment(authority, request_from="host")
+    words = ["it is due since ", "and ends on " + end.strftime("%Y-%m-%dT%H:%M:%SZ")]
+    due = Case("due", words, "renewed", {"renew_before": "1m"}, {"renew_before": "4m58s"})
 
-    def wait():
-        wait_until(lambda: datetime.now(timezone.utc) > end, 90, "the intermediate's end")
+    def rotate():
+        authority.rotate_intermediate()
+        moment = end - timedelta(minutes=4, seconds=58)
+        wait_until(lambda: datetime.now(timezone.utc) > moment, 60, "the certificate to be due")
 
-    # It fits as long as its intermediate does, so nothing is made of it at first.
-    prove(play, host, authority, [gone], {**options, "renew_before": "1s"}, meanwhile=wait)
+    told = prove(play, host, authority, [due], options, meanwhile=rotate)
+    assert told.before["due"].not_after > end

@@ -107,7 +107,7 @@ def test_long_lives_and_lost_records(play, host, authority):
     told = prove(play, host, authority, cases, enrolment(authority, "long"))
     assert told.asked == []
     cases = [
-        rests("lost", sans("a.example.com", "10.0.0.7"), harm=forget_record),
+        rests("lost", sans("a.example.com", "10.0.0.7"), sans("10.0.0.7", "A.example.com"), forget_record),
         rests("lost-life", *hours, forget_record),
         rests("lost-subject", {"common_name": "Somebody"}, harm=forget_record),
         rests("lost-cap", {"not_after": "100h"}, {"max_lifetime": "100h", "not_after": None}, forget_record),
@@ -116,7 +116,7 @@ def test_long_lives_and_lost_records(play, host, authority):
     assert told.asked.posts == [], "the roots may be asked for, since they were in the record"
 
 
-@pytest.mark.parametrize("backdate", ["0s", "1m", "10m"])
+@pytest.mark.parametrize("backdate", ["0s", "10m"])  # that of the shared authority is a minute
 def test_backdate(play, host, new_authority, backdate):
     """The CA adds its backdate to the life asked for: it still fits, also where the record is lost."""
     authority = new_authority(Provisioner("ansible", rounds=100_000), backdate=backdate)
@@ -126,8 +126,7 @@ def test_backdate(play, host, new_authority, backdate):
         rests("capped", {"not_after": "1h", "max_lifetime": "1h"}, harm=forget_record),
     ]
     told = prove(play, host, authority, cases, enrolment(authority))
-    minutes = {"0s": 0, "1m": 1, "10m": 10}[backdate]
-    assert told.before["lost"].seconds == 3600 + 60 * minutes and told.asked.posts == []
+    assert told.before["lost"].seconds == 3600 + {"0s": 0, "10m": 600}[backdate] and told.asked.posts == []
 
 
 def test_a_template_that_rewrites_all(play, host, new_authority):
@@ -173,8 +172,7 @@ time.time = lambda: real() + %d
 """
 
 
-@pytest.mark.parametrize("request_from", ["controller", "host"])
-@pytest.mark.parametrize("minutes", [-9, 9])
+@pytest.mark.parametrize(("minutes", "request_from"), [(-9, "controller"), (9, "host")])
 def test_the_host_s_clock_is_off(play, host, core, authority, tmp_path, minutes, request_from):
     """Nine minutes behind or ahead: what it was given fits, now and later."""
     host.variables["ansible_python_interpreter"] = str(interpreter(core, tmp_path, CLOCK % (60 * minutes)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration import lies
-from tests.integration.judging import leftovers, see, traffic
+from tests.integration.judging import leftovers, see, traffic, wait_until_aged
 from tests.integration.lies import EVIL, HOST
 from tests.integration.pairs import CERTIFICATE, GROUP, pair
 from tests.integration.support import enrolment
@@ -83,6 +83,7 @@ def test_only_its_own_certificate_is_renewed(play, liar, new_authority):
     serials = [see(tls / entry["certificate_path"].rpartition("/")[2]).serial for entry in made]
     lies_about(host, "proofs", AFTER_PROOFS)
     task = {CERTIFICATE: {"certificates": made, "renew_before": "9h59m55s"}}
+    wait_until_aged(tls / "another.crt", 6)
     with traffic(authority) as asked:
         run = play([{"name": "renew", **task}], verbosity=3, **settings)
     failure = run.expect_failure("certificates failed")

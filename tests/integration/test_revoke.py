@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from tests.integration.judging import openssl, round_trips, see, traffic, tree
+from tests.integration.judging import openssl, round_trips, see, traffic, tree, wait_until_aged
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, pair
 from tests.integration.rows import Row, check_failures, tasks
 from tests.integration.support import connection, enrolment
@@ -87,6 +87,7 @@ def test_each_spelling_revokes_once(play, host, revoking, tmp_path):
         assert [again[name].changed for name in names] == [False] * len(names), check
         assert {name: again[name]["serial"] for name in names} == serials
     assert tree(host.path("/etc")) == before
+    wait_until_aged(host.path("/etc/tls/file.crt"), 6)
     refused = play([{"name": "renew", CERTIFICATE: pair("file", renew_before="23h59m55s")}], **settings).expect_ok()
     assert refused["renew"]["outcome"] == "issued" and "may have been revoked" in str(refused["renew"]["reasons"])
 

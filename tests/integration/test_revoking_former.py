@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.judging import judge, leftovers, see, traffic
+from tests.integration.judging import judge, leftovers, see, traffic, wait_until_aged
 from tests.integration.pairs import CERTIFICATE, GROUP, pair
 from tests.integration.support import enrolment
 from tests.integration.test_revoke import listed
@@ -33,6 +33,7 @@ def test_the_former_is_revoked(play, host, new_authority, tmp_path, by):
     serials = [see(tls / "site.crt").serial]
     for name, options in (("issued", {"force": True}), ("renewed", {"renew_before": "23h59m57s"})):
         task = [{"name": name, CERTIFICATE: {**site, **options}}]
+        wait_until_aged(tls / "site.crt", 4)
         with traffic(authority) as asked:
             dry = play(task, check=True, **settings).expect_ok()[name]
         assert (dry["outcome"], dry["revoked"], asked.posts) == (name, False, [])
@@ -43,7 +44,9 @@ def test_the_former_is_revoked(play, host, new_authority, tmp_path, by):
         assert asked.posts == [("POST", way), ("POST", "/1.0/revoke")]
         assert listed(authority, tmp_path) == dict.fromkeys(serials, "Superseded")
         serials.append(judge(authority, tls / "site.crt", tls / "site.key").serial)
-    assert len(set(serials)) == 3 and leftovers(host) != [] and "stepca.backup" in str(leftovers(host))
+    assert len(set(serials)) == 3 and leftovers(host) == []
+    foreign = sorted(path.name for path in tls.glob(".*.backup"))
+    assert foreign == [".site.crt.stepca.backup", ".site.key.stepca.backup"]
 
 
 @BY
