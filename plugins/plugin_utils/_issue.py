@@ -10,7 +10,7 @@ Nothing is due in a steady run: one module execution, no request to the CA. An e
 
 from __future__ import annotations
 
-from ..module_utils._core import client, csr, durations, wanted
+from ..module_utils._core import client, csr, durations, exchange, wanted
 from ..module_utils._core.errors import (
     ApiError,
     CertificateError,
@@ -99,7 +99,11 @@ class Issue:
         undecided = [entry for entry in self._alive(entries) if entry.answer.get("needs_roots")]
         if undecided:
             self._signing.learn_roots()
+            before = [entry.answer for entry in undecided]
             self._ask_host(undecided)
+            for entry, answer in zip(undecided, before, strict=True):
+                if entry.error is None:
+                    entry.answer = exchange.with_repairs(entry.answer, answer)
 
     def _ask_host(self, entries: list) -> None:
         if not entries:
@@ -130,7 +134,7 @@ class Issue:
     def _call(self, step: str, entries: list, items: list, tokens=None) -> list:
         """Run the module once for these entries; its answers."""
         connection = self._signing.connection
-        exchange = {
+        told = {
             "step": step,
             "now": durations.format_time(self._now),
             "fingerprints": connection.fingerprints,
@@ -142,7 +146,7 @@ class Issue:
             "by_host": client.describe(connection) if self._by_host else None,
             "items": items,
         }
-        result = self._action.execute({"certificates": [entry.options for entry in entries]}, exchange, tokens)
+        result = self._action.execute({"certificates": [entry.options for entry in entries]}, told, tokens)
         return _answers.read(result, len(entries))
 
     # -- by way of the controller

@@ -44,10 +44,19 @@ def examine(wanted, context: Context) -> dict:
         "needs_roots": decision.needs_roots or _former_is_unknown(wanted, context, found, decision),
     }
     if answer["needs_roots"]:
-        return answer
+        # What is put right already is no news any more when the roots are known.
+        return dict(answer, reasons=[] if context.dry else repaired)
     if decision.outcome == "none":
         return dict(answer, **_put_right(wanted, context, found, digest, repaired))
     return dict(answer, **_ask(wanted, context, found, digest, decision))
+
+
+def with_repairs(answer: dict, before: dict) -> dict:
+    """An answer, and what an examination that lacked the roots had put right before."""
+    reasons = before["reasons"] + answer["reasons"]
+    return dict(
+        answer, reasons=reasons, outcome="files" if reasons and answer["outcome"] == "none" else answer["outcome"]
+    )
 
 
 def _former_is_unknown(wanted, context: Context, found: plan.Found, decision: plan.Plan) -> bool:

@@ -37,7 +37,7 @@ def examine(wanted, context: fileset.Context, connection) -> dict:
     answer = exchange.examine(wanted, context)
     if answer["needs_roots"]:
         context.roots = authority.trust()
-        answer = exchange.examine(wanted, context)
+        answer = exchange.with_repairs(exchange.examine(wanted, context), answer)
     return dict(answer, warnings=answer["warnings"] + authority.warnings)
 
 

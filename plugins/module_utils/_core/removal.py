@@ -25,17 +25,18 @@ def examine(wanted, context: fileset.Context) -> dict:
     there = _there(wanted, kept)
     roots = fileset.known_roots(wanted, context, chain, kept) if wanted.revoke and chain else None
     former = fileset.former(wanted, context, chain, _key(wanted, kept), roots)
+    needs_roots = bool(wanted.revoke and chain and roots is None)
     answer = {
         "outcome": "removed" if there else "none",
-        "reasons": ["%s is there; wanted is none" % path for path in there],
+        "reasons": [] if needs_roots else ["%s is there; wanted is none" % path for path in there],
         "warnings": [],
         "certificate": certificates.facts(chain, wanted.renew_before, wanted.certificate_path) if chain else None,
-        "needs_roots": bool(wanted.revoke and chain and roots is None),
+        "needs_roots": needs_roots,
         "backup_files": [path for path in _backups(wanted, kept) if os.path.exists(path)],
     }
     if wanted.revoke and chain and roots and not former["revocable"]:
         answer["warnings"] = ["%s is removed, but not revoked: this CA did not issue it." % wanted.certificate_path]
-    if not context.dry and not answer["needs_roots"] and not former["revocable"]:
+    if not context.dry and not needs_roots and not former["revocable"]:
         remove(wanted)
     return dict(answer, **former)
 

@@ -200,3 +200,13 @@ def test_a_staged_key_of_another_certificate_is_no_interruption(tmp_path):
     before = pki.snapshot(tmp_path)
     assert exchange.examine(ask(tmp_path), context())["outcome"] == "none"
     assert pki.snapshot(tmp_path) == before
+
+
+def test_what_was_finished_before_the_roots_were_known_is_still_told(interrupted):
+    for path in (interrupted / ".site.crt.stepca.json", interrupted / "..site.crt.stepca.json.stepca-new"):
+        path.unlink()
+    first = exchange.examine(ask(interrupted, sans=NEW), context(roots=None))
+    assert first["needs_roots"]
+    assert_whole(interrupted, NEW)
+    second = exchange.with_repairs(exchange.examine(ask(interrupted, sans=NEW), context()), first)
+    assert second["outcome"] == "files" and "an interrupted replacement left the key" in second["reasons"][0]
