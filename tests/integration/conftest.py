@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration import lies
 from tests.integration.support import Core, Playbooks
 from tools import programs, tree, venvs
 from tools.authority import Authority, Provisioner
@@ -213,3 +215,22 @@ def hosts(lab: Lab, new_hosts: Callable[..., list[Host]]) -> list[Host]:
 def play(lab: Lab, core: Core, host: Host, tmp_path: Path) -> Playbooks:
     """Run playbooks: `play([{"name": ..., "privatepki.stepca.stepca_health": {...}}], check=True)`."""
     return Playbooks(tmp_path, core, lab.collections, [host])
+
+
+@pytest.fixture(name="liar")
+def fixture_liar(new_hosts, core):
+    """Make a host that lies: `liar("web9", ["a CA", ...])` about its certificates, `liar("web9", "no-answers")` at large."""
+
+    def make(name, told):
+        (made,) = new_hosts(name)
+        interpreter = made.root / "python"
+        # Of ours only the file of lies is there, for the host's own Python.
+        script = '#!/bin/sh\nexec %s %s %s %s "$@"\n'
+        python = core.host_environment.python
+        interpreter.write_text(script % (python, Path(lies.__file__), python, made.root), encoding="utf-8")
+        interpreter.chmod(0o755)
+        (made.root / "lies.json").write_text(json.dumps(told), encoding="utf-8")
+        made.variables["ansible_python_interpreter"] = str(interpreter)
+        return made
+
+    return make

@@ -8,9 +8,7 @@ The hosts here have an interpreter that runs the module and then changes what it
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -53,25 +51,6 @@ SENTENCES = {
 
 #: Lies about the staged key itself: it is known by the request, and removed with it.
 REFUSED_IN_ORDER = [name for name in SENTENCES if "brought" not in name][:12]
-
-
-@pytest.fixture(name="liar")
-def fixture_liar(new_hosts, core):
-    """Make a host that lies: `liar("web9", ["a CA", ...])` about its certificates, `liar("web9", "no-answers")` at large."""
-
-    def make(name, told):
-        (made,) = new_hosts(name)
-        interpreter = made.root / "python"
-        # Of ours only the file of lies is there, for the host's own Python.
-        script = '#!/bin/sh\nexec %s %s %s %s "$@"\n'
-        python = core.host_environment.python
-        interpreter.write_text(script % (python, Path(lies.__file__), python, made.root), encoding="utf-8")
-        interpreter.chmod(0o755)
-        (made.root / "lies.json").write_text(json.dumps(told), encoding="utf-8")
-        made.variables["ansible_python_interpreter"] = str(interpreter)
-        return made
-
-    return make
 
 
 def entry(name="site"):

@@ -15,7 +15,6 @@ from tests.integration.judging import leftovers, see, traffic, wait_until_aged
 from tests.integration.lies import EVIL, HOST
 from tests.integration.pairs import CERTIFICATE, GROUP, pair
 from tests.integration.support import enrolment
-from tests.integration.test_lying_host import fixture_liar  # noqa: F401
 from tests.integration.test_revoke import listed
 
 #: What comes of each lie about proofs: renewed nevertheless, issued anew for a reason, or a failure.
