@@ -554,7 +554,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 
 
-def context_for(module, told, asked, item):
+def context_for(module, told, asked, item, learnt):
     """What the controller says of one entry."""
     by_host, dry = told["by_host"] is not None, module.check_mode or bool(item.get("look"))
     revoked = item.get("revoked") or ""
@@ -571,6 +571,7 @@ def context_for(module, told, asked, item):
         attempts=told["attempts"],
         by_host=by_host,
         can_issue=told["can_issue"],
+        learnt=learnt,
     )
 
 
@@ -584,11 +585,11 @@ def ask_from_here(told, asked, context, item, tokens):
     return ladder.Ladder(asked, context, connection, item, tokens).run()
 
 
-def answer_for(module, told, entry, item, tokens):
+def answer_for(module, told, entry, item, tokens, learnt):
     """One entry's answer; what fails for it fails for it alone."""
     try:
         asked = wanted.parse(entry)
-        context = context_for(module, told, asked, item)
+        context = context_for(module, told, asked, item, learnt)
         if told["by_host"] and (told["step"] == "examine" or "outcome" in item):
             return ask_from_here(told, asked, context, item, tokens)
         if told["step"] == "examine":
@@ -611,8 +612,9 @@ def main():
     _cryptography.ensure(module)
     told, tokens = module.params["_exchange"], module.params["_tokens"] or {}
     entries = wanted.entries(module.params)
+    learnt = {}
     answers = [
-        answer_for(module, told, entry, item, tokens.get(str(index), {}))
+        answer_for(module, told, entry, item, tokens.get(str(index), {}), learnt)
         for index, (entry, item) in enumerate(zip(entries, told["items"]))
     ]
     module.exit_json(changed=any(one.get("outcome") in ("files", "removed") for one in answers), answers=answers)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Callable, Optional
 
@@ -29,7 +29,8 @@ class Context:
     provisioner: the name to compare, or None; finish: see above; dry: check mode; revoked(serial) -> a sentence where
     the CA revoked it, "" where not; refused: why the CA did not renew, if it was asked to; audiences: the renewal URLs
     that a proof is for; attempts: how many proofs to make; by_host: the host itself asks the CA; can_issue: whether
-    anybody vouches for a certificate that is issued anew.
+    anybody vouches for a certificate that is issued anew; learnt: what a host that asks the CA learns for one
+    certificate and need not ask again for the others.
     """
 
     now: datetime
@@ -44,6 +45,7 @@ class Context:
     attempts: int = 1
     by_host: bool = False
     can_issue: bool = True
+    learnt: dict = field(default_factory=dict)
 
 
 def resolve(wanted) -> None:

@@ -33,12 +33,24 @@ def examine(wanted, context: fileset.Context, connection) -> dict:
     """exchange.examine, by a host that fetches the roots and the list of revoked certificates itself."""
     authority = client.StepCA(connection, https.Transport)
     if wanted.check_revocation and wanted.state == "present":
-        context.revoked = revocation.fetch(authority, context.now).sentence
+        context.revoked = _once(context, "revoked", lambda: revocation.fetch(authority, context.now)).sentence
     answer = exchange.examine(wanted, context)
     if answer["needs_roots"]:
         context.roots = authority.trust()
         answer = exchange.with_repairs(exchange.examine(wanted, context), answer)
     return dict(answer, warnings=answer["warnings"] + authority.warnings)
+
+
+def _once(context: fileset.Context, name: str, ask):
+    """What ask() returns or raises, learnt once for all certificates of the task."""
+    if name not in context.learnt:
+        try:
+            context.learnt[name] = ask()
+        except StepCAError as error:
+            context.learnt[name] = error
+    if isinstance(context.learnt[name], StepCAError):
+        raise context.learnt[name]
+    return context.learnt[name]
 
 
 class Ladder:
@@ -85,9 +97,14 @@ class Ladder:
 
     def _obtain(self) -> dict:
         try:
+            if "lost" in self._context.learnt:
+                raise self._context.learnt["lost"]
             self._context.roots = self._context.roots or self._authority.trust()
             return self._descend()
-        except Exception:
+        except Exception as error:
+            if isinstance(error, TransportError):
+                # A CA that gave no answer to all attempts for one certificate is not asked again for each of the others.
+                self._context.learnt["lost"] = error
             self._discard()
             raise
 

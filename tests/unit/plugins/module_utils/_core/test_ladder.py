@@ -122,6 +122,17 @@ def test_an_authority_that_is_not_there_costs_no_token(tmp_path, stand_in):
     assert sorted(os.listdir(tmp_path)) == before
 
 
+def test_an_authority_that_is_not_there_is_not_asked_again_for_the_next_certificate(tmp_path, stand_in):
+    learnt = {}
+    for number, name in enumerate(("first", "second")):
+        (tmp_path / name).mkdir()
+        stand_in.say[SIGN] = [REFUSED]
+        with pytest.raises(TransportError, match="connection refused"):
+            run(tmp_path / name, stand_in, knows={"learnt": learnt})
+        assert bool(stand_in.asked) == (number == 0)
+        assert list((tmp_path / name).iterdir()) == []
+
+
 def test_who_only_renews_needs_no_provisioner(tmp_path, stand_in):
     enrol(tmp_path)
     stand_in.say[RENEW] = [NO, None]
@@ -279,6 +290,15 @@ def test_the_host_looks_its_certificate_up(tmp_path, stand_in):
     stand_in.revoked = [(serial_of(tmp_path), x509.ReasonFlags.key_compromise)]
     answer = ladder.examine(ask(tmp_path, check_revocation=True), told(**early), stand_in.connection())
     assert answer["outcome"] == "issued" and "the CA revoked it (serial " in answer["reasons"][0]
+
+
+def test_the_list_is_fetched_once_for_all_certificates(tmp_path, stand_in):
+    enrol(tmp_path)
+    stand_in.clock = pki.NOW
+    learnt = {}
+    for _certificate in range(2):
+        ladder.examine(ask(tmp_path, check_revocation=True), told(now=pki.NOW, learnt=learnt), stand_in.connection())
+    assert [one.path for one in stand_in.asked].count("/1.0/crl") == 1
 
 
 def serial_of(folder) -> int:
