@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: privatepki.stepca contributors
 
-"""Run molecule scenarios, each in a laboratory of its own: `python -m tools.scenarios STEP_CA REPORT [NAME...]`.
+"""Run molecule scenarios, each in a laboratory of its own: `python -m tools.scenarios REPORT [NAME...]`.
 
 `tools.test` calls this in the environment molecule. REPORT becomes a JSON object of name to "passed" or "failed".
 """
@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +18,7 @@ from pathlib import Path
 from tools.cache import CHECKOUT, temporary_folder
 from tools.commands import ToolError, command_line, say
 from tools.images import ensure_images
-from tools.laboratory import Laboratory, laboratory, settings
+from tools.laboratory import Laboratory, laboratory
 from tools.tree import copied_tree
 
 SCENARIOS = CHECKOUT / "extensions" / "molecule"
@@ -35,8 +33,7 @@ JOURNAL_LINES = 60
 class Run:
     """One run of some scenarios, from one copy of the checkout."""
 
-    def __init__(self, step_ca: Path, names: Sequence[str]) -> None:
-        self.step_ca = step_ca
+    def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
         self.folder = temporary_folder("molecule")
         self.collection = copied_tree(self.folder / "collections")
@@ -57,7 +54,7 @@ class Run:
         folder.mkdir()
         begun = time.monotonic()
         try:
-            with laboratory(name, folder, self.step_ca) as lab:
+            with laboratory(name, folder) as lab:
                 started = time.monotonic()
                 passed = self._molecule(name, lab)
                 if not passed:
@@ -77,22 +74,10 @@ class Run:
 
     def _molecule(self, name: str, lab: Laboratory) -> bool:
         """Run one scenario, and obey it; its output goes to the screen if it is the only one, else to a file."""
-        alone = len(self.names) == 1
-        with (
-            open(lab.folder / "molecule.log", "wb") as log,
-            subprocess.Popen(
-                ["molecule", "test", "--no-command-borders", "--scenario-name", name],
-                cwd=self.collection,
-                env=settings(lab.folder, self.folder / "collections", Path(sys.executable).parent),
-                stdin=subprocess.DEVNULL,
-                stdout=None if alone else log,
-                stderr=None if alone else subprocess.STDOUT,
-            ) as process,
-        ):
-            while process.poll() is None:
-                lab.obey()
-                time.sleep(0.05)
-        return process.returncode == 0
+        command = ["molecule", "test", "--no-command-borders", "--scenario-name", name]
+        with open(lab.folder / "molecule.log", "wb") as log:
+            alone = len(self.names) == 1
+            return lab.run(command, self.collection, self.folder / "collections", None if alone else log) == 0
 
 
 def _show(folder: Path) -> None:
@@ -109,11 +94,11 @@ def scenario_names() -> list[str]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the named scenarios, all without a name."""
-    step_ca, report, *names = arguments
+    report, *names = arguments
     unknown = set(names) - set(scenario_names())
     if unknown:
         raise ToolError("no scenario %s; there are: %s" % (", ".join(sorted(unknown)), ", ".join(scenario_names())))
-    results = Run(Path(step_ca), names or scenario_names()).all()
+    results = Run(names or scenario_names()).all()
     Path(report).write_text(json.dumps(results), encoding="utf-8")
     return 0 if set(results.values()) == {"passed"} else 1
 

@@ -88,9 +88,10 @@ class Part:
             return not in_ci()
         environment = ensure("molecule")
         say("molecule: with ansible-core %s" % environment.version_of("ansible-core"))
+        programs.find("step-ca")
         folder = temporary_folder(self.name + "-report")
         report = folder / "report.json"
-        command = [environment.python, "-m", "tools.scenarios", programs.find("step-ca").path, report, *scenarios]
+        command = [environment.python, "-m", "tools.scenarios", report, *scenarios]
         done = subprocess.run([str(word) for word in command], cwd=CHECKOUT, env=_environment(folder), check=False)
         if report.exists():
             self.counts = Counter(json.loads(report.read_text(encoding="utf-8")).values())
