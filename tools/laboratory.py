@@ -97,6 +97,8 @@ class Laboratory:
             "PATH": programs_path,
             "STEPCA_LAB": str(self.folder),
             "ANSIBLE_HOME": str(self.folder / "ansible"),
+            # The next laboratory may have the same addresses, and no use for connections to this one's nodes.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp"),
             "ANSIBLE_COLLECTIONS_PATH": str(collections),
             "MOLECULE_EPHEMERAL_DIRECTORY": str(self.folder / "molecule"),
             "PYTHONDONTWRITEBYTECODE": "1",
