@@ -120,6 +120,18 @@ def stage(target: str, content: bytes, tag: str) -> str:
     return path
 
 
+def put(path: str, content: bytes, mode: int) -> None:
+    """Replace one file, or make it, with this mode; HostFileError."""
+    staged = stage(path, content, "new")
+    try:
+        with explained("write", path):
+            os.chmod(staged, mode)
+            os.rename(staged, path)
+    except HostFileError:
+        _forget(staged)
+        raise
+
+
 def inherit_owner(path: str, target: str) -> None:
     """Give a staged file the owner and group of the file that it replaces, as far as we may."""
     try:
