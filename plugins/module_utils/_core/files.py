@@ -123,13 +123,14 @@ def stage(target: str, content: bytes, tag: str) -> str:
 def put(path: str, content: bytes, mode: int) -> None:
     """Replace one file, or make it, with this mode; HostFileError."""
     staged = stage(path, content, "new")
-    try:
-        with explained("write", path):
+    with explained("write", path):
+        try:
             os.chmod(staged, mode)
             os.rename(staged, path)
-    except HostFileError:
-        _forget(staged)
-        raise
+        except OSError:
+            with suppress(OSError):  # what failed first is the news
+                _forget(staged)
+            raise
 
 
 def inherit_owner(path: str, target: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import datetime
 
-from .. import certificates, client, durations, files, fileset, ladder, record
+from .. import certificates, client, durations, files, fileset, ladder, outputs, record
 from ..errors import CertificateError, StepCAError
 from . import history, served, services
 
@@ -55,7 +55,7 @@ class Renewal:
         answer = ladder.examine(self._asked(), context, self._one.connection)
         outcome, reasons, former = answer["outcome"], answer["reasons"], {}
         if outcome in ("issued", "rekeyed", "renewed"):
-            former = self._snapshot() if self._one.rollback and outcome != "issued" else {}
+            former = self._snapshot(context) if self._one.rollback and outcome != "issued" else {}
             done = self._obtain(context, answer, tokens or {})
             outcome, reasons = done["outcome"], reasons + done["reasons"]
         if self._past.pending:
@@ -101,12 +101,16 @@ class Renewal:
         asked.update(source="", revoke=None, without_token=_ONLY_A_PLAY)
         return ladder.Ladder(self._wanted, context, self._one.connection, asked, tokens).run()
 
-    def _snapshot(self) -> dict:
-        """{path: (content, kind)} of the set as it is."""
+    def _snapshot(self, context: fileset.Context) -> dict:
+        """{path: (content, kind)} of the set as it is; what an earlier rollback did not come to is made anew of the pair."""
         listed = [(path, kind) for _option, path, kind in fileset.written(self._wanted)]
         listed.append((record.path_of(self._wanted.certificate_path), "record"))
-        found = {path: (files.read(path), kind) for path, kind in listed}
-        return {path: one for path, one in found.items() if one[0] is not None}
+        known = {path: (files.read(path), kind) for path, kind in listed}
+        found = fileset.read(self._wanted, context)
+        pair = fileset.pair_of(self._wanted, found.chain, found.key, found.roots)
+        for option in fileset.compare_derived(self._wanted, found):
+            known[self._wanted.outputs[option]] = (outputs.make(option, pair), outputs.KINDS[option])
+        return {path: one for path, one in known.items() if one[0] is not None}
 
     def _tell(self, context: fileset.Context, former: dict) -> None:
         """Tell the services, and see that the port serves the new certificate; HookError, StillServed.
