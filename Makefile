@@ -13,7 +13,7 @@ CACHE = $${XDG_CACHE_HOME:-$$HOME/.cache}/privatepki.stepca
 # Nothing compiled is left in the checkout.
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help demo test lint format unit sanity integration clean python
+.PHONY: help demo test lint format unit sanity integration molecule clean python
 
 help:
 	@echo 'make demo         real certificates from a throw-away step-ca, for three throw-away hosts'
@@ -23,9 +23,11 @@ help:
 	@echo 'make unit         unit tests, with the coverage of plugins/module_utils/_core'
 	@echo 'make sanity       ansible-test sanity, with ansible-core 2.17 and the newest'
 	@echo 'make integration  playbooks against a real step-ca, with ansible-core 2.17 and the newest'
-	@echo 'make clean        remove the cache (environments, built programs) and what broken runs left'
+	@echo 'make molecule     roles on whole hosts: Debian 11, 12 and 13 with systemd, in podman (root only)'
+	@echo 'make clean        remove the cache (environments, built programs), the images of nodes, and what broken runs left'
 	@echo
 	@echo 'make unit ARGS="-k durations"   hands arguments to pytest (unit, integration)'
+	@echo 'make molecule ARGS="default"    runs the named scenarios of extensions/molecule'
 	@echo 'make PYTHON=/path/to/python3    chooses the Python that runs the tools (3.10 to 3.14)'
 
 demo: python
@@ -40,11 +42,12 @@ lint sanity: python
 format: python
 	@$(PYTHON) -m tools.lint --fix
 
-unit integration: python
+unit integration molecule: python
 	@$(PYTHON) -m tools.test $@ $(if $(ARGS),-- $(ARGS))
 
 clean: python
 	@$(PYTHON) -m tools.running
+	@$(PYTHON) -m tools.nodes
 	rm -rf "$(CACHE)"
 
 python:

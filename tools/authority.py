@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: privatepki.stepca contributors
 
-"""A real step-ca in a folder of its own, on loopback. Needs the environment workbench or demo."""
+"""A real step-ca in a folder of its own, on an address of this machine. Needs the environment workbench, demo or molecule."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Authority:
         backdate: str = "1m",
         crl: bool = True,
         database: bool = True,
+        address: str = "127.0.0.1",
         port: int | None = None,
         root: Issuer | None = None,
         extra_roots: Sequence[Issuer] = (),
@@ -50,6 +51,7 @@ class Authority:
         """
         self.folder = folder
         self.provisioners = {provisioner.name: provisioner for provisioner in provisioners}
+        self.address = address
         self.port = port or free_port()
         self.root = root or make_root()
         self.extra_roots = list(extra_roots)
@@ -69,7 +71,7 @@ class Authority:
 
     @property
     def url(self) -> str:
-        return "https://localhost:%d" % self.port
+        return "https://%s:%d" % ("localhost" if self.address == "127.0.0.1" else self.address, self.port)
 
     @property
     def fingerprint(self) -> str:
@@ -138,7 +140,7 @@ class Authority:
             "root": [str(path) for path in roots],
             "crt": str(self.folder / "intermediate.crt"),
             "key": str(self.folder / "intermediate.key"),
-            "address": "127.0.0.1:%d" % self.port,
+            "address": "%s:%d" % (self.address, self.port),
             "dnsNames": self.dns_names,
             "logger": {"format": "json"},
             "authority": authority,
@@ -152,7 +154,7 @@ class Authority:
         """Ask the CA over TLS with its root as the only anchor; return status and body."""
         context = ssl.create_default_context(cadata=self.root.pem)
         context.check_hostname = False  # an authority may be made without the name localhost
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=5, context=context)
+        connection = http.client.HTTPSConnection(self.address, self.port, timeout=5, context=context)
         try:
             connection.request("GET", path, headers={"User-Agent": user_agent})
             answer = connection.getresponse()

@@ -90,9 +90,9 @@ def end_leftovers() -> int:
             owner, folder = int(facts["owner"]), str(facts["folder"])
         except (OSError, ValueError, KeyError):
             continue  # another run is just writing or removing it
-        if _command_of(owner):
+        if command_of(owner):
             continue
-        if folder in _command_of(int(note.name)):
+        if folder in command_of(int(note.name)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(note.name), signal.SIGTERM)
                 ended += 1
@@ -100,7 +100,7 @@ def end_leftovers() -> int:
     return ended
 
 
-def _command_of(process: int) -> str:
+def command_of(process: int) -> str:
     """The command line of a process, empty when there is none or it is dead and only not yet collected."""
     command = ["ps", "-ww", "-o", "stat=", "-o", "args=", "-p", str(process)]
     state, _space, words = subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition(" ")

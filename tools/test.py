@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: privatepki.stepca contributors
 
-"""`make test`: lint, unit, sanity, integration, or those that are named. Further arguments after `--` go to pytest."""
+"""`make test`: lint, unit, sanity, integration, molecule, or those that are named.
+
+Further arguments after `--` go to pytest, or are the names of molecule scenarios.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tools import programs
+from tools import nodes, programs
 from tools.cache import CHECKOUT, cache_folder, temporary_folder
 from tools.commands import ToolError, command_line, in_ci, say
 from tools.lint import lint
@@ -51,6 +55,8 @@ class Part:
             return lint()
         if self.name == "sanity":
             return sanity()
+        if self.name == "molecule":
+            return self._molecule(pytest_arguments)
         return self._unit(pytest_arguments) if self.name == "unit" else self._integration(pytest_arguments)
 
     def _unit(self, arguments: Sequence[str]) -> bool:
@@ -74,6 +80,24 @@ class Part:
             programs.find(name)
         return self._pytest("tests/integration", ["--dist=worksteal"], arguments)
 
+    def _molecule(self, scenarios: Sequence[str]) -> bool:
+        reason = nodes.why_not()
+        if reason:
+            say("molecule: SKIPPED: %s" % reason)
+            self.counts["skipped"] = 1
+            return not in_ci()
+        environment = ensure("molecule")
+        say("molecule: with ansible-core %s" % environment.version_of("ansible-core"))
+        programs.find("step-ca")
+        folder = temporary_folder(self.name + "-report")
+        report = folder / "report.json"
+        command = [environment.python, "-m", "tools.scenarios", report, *scenarios]
+        done = subprocess.run([str(word) for word in command], cwd=CHECKOUT, env=_environment(folder), check=False)
+        if report.exists():
+            self.counts = Counter(json.loads(report.read_text(encoding="utf-8")).values())
+        shutil.rmtree(folder, ignore_errors=True)
+        return done.returncode == 0
+
     def _pytest(self, folder: str, options: Sequence[str], arguments: Sequence[str]) -> bool:
         workbench = ensure("workbench")
         temporary = temporary_folder(self.name)
@@ -84,7 +108,7 @@ class Part:
         command += ["-p", "tools.strict"]
         command += ["-p", "no:cacheprovider", "--numprocesses=auto", "--durations=5"]
         command += ["--basetemp=%s" % (temporary / "t"), "--junitxml=%s" % report, *options, *arguments]
-        done = subprocess.run(command, cwd=CHECKOUT, env=_pytest_environment(temporary), check=False)
+        done = subprocess.run(command, cwd=CHECKOUT, env=_environment(temporary), check=False)
         self.counts = _counts(report)
         if done.returncode == 0:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -98,7 +122,7 @@ class Part:
         return "%-12s %-7s %5.0f s%s" % (self.name, outcome, self.seconds, "   " + details if self.counts else "")
 
 
-def _pytest_environment(temporary: Path) -> dict[str, str]:
+def _environment(temporary: Path) -> dict[str, str]:
     """The checkout stays as it is: nothing compiled, collected or remembered in it."""
     return {
         **os.environ,
@@ -121,7 +145,7 @@ def _counts(report: Path) -> Counter[str]:
     return counts
 
 
-PARTS = ("lint", "unit", "sanity", "integration")
+PARTS = ("lint", "unit", "sanity", "integration", "molecule")
 
 
 def main(arguments: Sequence[str]) -> int:

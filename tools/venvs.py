@@ -36,6 +36,7 @@ VARIANTS = {
     "workbench": Variant((3, 10)),
     "demo": Variant((3, 10)),
     "lint": Variant((3, 10)),
+    "molecule": Variant((3, 10)),
     "go": Variant((3, 10)),
 }
 

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+
+"""Run molecule scenarios, each in a laboratory of its own: `python -m tools.scenarios REPORT [NAME...]`.
+
+`tools.test` calls this in the environment molecule. REPORT becomes a JSON object of name to "passed" or "failed".
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tools.cache import CHECKOUT, temporary_folder
+from tools.commands import ToolError, command_line, say
+from tools.images import ensure_images
+from tools.laboratory import Laboratory, laboratory
+from tools.tree import copied_tree
+
+SCENARIOS = CHECKOUT / "extensions" / "molecule"
+
+# Scenarios wait for timers more than they compute.
+AT_ONCE = 3
+
+# What is printed of a journal; all of it is kept in a file.
+JOURNAL_LINES = 60
+
+
+class Run:
+    """One run of some scenarios, from one copy of the checkout."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self.folder = temporary_folder("molecule")
+        self.collection = copied_tree(self.folder / "collections")
+
+    def all(self) -> dict[str, str]:
+        """Run them, several at once; return how each ended."""
+        ensure_images()
+        with ThreadPoolExecutor(max_workers=AT_ONCE) as workers:
+            results = dict(zip(self.names, workers.map(self._one, self.names), strict=True))
+        if "failed" in results.values():
+            say("molecule: what the scenarios left is kept in %s" % self.folder)
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return results
+
+    def _one(self, name: str) -> str:
+        folder = self.folder / name
+        folder.mkdir()
+        begun = time.monotonic()
+        try:
+            with laboratory(name, folder) as lab:
+                started = time.monotonic()
+                passed = self._molecule(name, lab)
+                if not passed:
+                    lab.evidence()
+        except ToolError as error:
+            say("molecule: %s: %s" % (name, error))
+            return "failed"
+        finished = time.monotonic()
+        outcome = "passed" if passed else "failed"
+        say(
+            "molecule: %s %s: %.0f s, %.0f s of it to start the nodes"
+            % (name, outcome, finished - begun, started - begun)
+        )
+        if not passed:
+            _show(folder)
+        return outcome
+
+    def _molecule(self, name: str, lab: Laboratory) -> bool:
+        """Run one scenario, and obey it; its output goes to the screen if it is the only one, else to a file."""
+        command = ["molecule", "test", "--no-command-borders", "--scenario-name", name]
+        with open(lab.folder / "molecule.log", "wb") as log:
+            alone = len(self.names) == 1
+            return lab.run(command, self.collection, self.folder / "collections", None if alone else log) == 0
+
+
+def _show(folder: Path) -> None:
+    say((folder / "molecule.log").read_text(encoding="utf-8", errors="replace"))
+    for journal in sorted(folder.glob("*.journal")):
+        lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
+        say("----- the last of %s\n%s" % (journal.name, "\n".join(lines[-JOURNAL_LINES:])))
+
+
+def scenario_names() -> list[str]:
+    """The scenarios that there are."""
+    return sorted(path.parent.name for path in SCENARIOS.glob("*/molecule.yml"))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the named scenarios, all without a name."""
+    report, *names = arguments
+    unknown = set(names) - set(scenario_names())
+    if unknown:
+        raise ToolError("no scenario %s; there are: %s" % (", ".join(sorted(unknown)), ", ".join(scenario_names())))
+    results = Run(names or scenario_names()).all()
+    Path(report).write_text(json.dumps(results), encoding="utf-8")
+    return 0 if set(results.values()) == {"passed"} else 1
+
+
+if __name__ == "__main__":
+    command_line(main)
