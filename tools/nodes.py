@@ -70,8 +70,8 @@ class Node:
             raise ToolError("%s has booted with failed units:\n%s" % (self.name, failed))
 
     def journal(self) -> str:
-        """All that its journal holds."""
-        return self.execute("journalctl", "--no-pager", "--output=short-precise")
+        """All that its journal holds, a line for each entry."""
+        return self.execute("journalctl", "--no-pager", "--output=short-precise").replace("\n ", "\\n")
 
 
 class Site:

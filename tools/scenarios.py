@@ -28,6 +28,7 @@ AT_ONCE = 3
 
 # What is printed of a journal; all of it is kept in a file.
 JOURNAL_LINES = 60
+_MODULE = ": Invoked with "
 
 
 class Run:
@@ -83,7 +84,8 @@ class Run:
 def _show(folder: Path) -> None:
     say((folder / "molecule.log").read_text(encoding="utf-8", errors="replace"))
     for journal in sorted(folder.glob("*.journal")):
-        lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
+        # Every module writes its arguments there, in lines as long as a page.
+        lines = [line for line in journal.read_text(encoding="utf-8").splitlines() if _MODULE not in line]
         say("----- the last of %s\n%s" % (journal.name, "\n".join(lines[-JOURNAL_LINES:])))
 
 
