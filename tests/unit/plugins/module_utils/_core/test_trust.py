@@ -119,7 +119,11 @@ def test_a_missing_folder_fails_but_in_check_mode(tmp_path):
 
 def test_folders_that_were_made_go_with_the_file(tmp_path):
     path = tmp_path / "etc" / "of" / "roots.pem"
-    plan = bring_about(want(OLD, root_path=path, make_folder=True))
+    umask = os.umask(0o077)
+    try:
+        plan = bring_about(want(OLD, root_path=path, make_folder=True))
+    finally:
+        os.umask(umask)
     assert plan.reasons == ["%s is missing" % path, "the folder %s is missing" % path.parent]
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755 and path.read_text(encoding="ascii") == OLD.root_pem
     bring_about(want(NEW, OLD, root_path=path, make_folder=True), given=True)

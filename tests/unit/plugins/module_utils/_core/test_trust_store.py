@@ -141,6 +141,16 @@ def test_a_root_that_two_tasks_named_leaves_with_the_second(system, tmp_path):
     assert system.files == [] and not system.trusts(OLD)
 
 
+def test_tasks_with_and_without_a_path_do_not_disturb_each_other(system, roots_file):
+    alone, filed = want(OLD, system_trust=True), want(OLD, system_trust=True, root_path=roots_file)
+    for asked in (alone, filed):
+        bring_about(asked)
+    assert [examine(asked, given=False).reasons for asked in (alone, filed)] == [[], []]
+    bring_about(want(OLD, NEW, system_trust=True, root_path=roots_file))
+    bring_about(want(NEW, system_trust=True, root_path=roots_file))
+    assert system.trusts(OLD) and examine(alone, given=False).reasons == []
+
+
 def test_a_fingerprint_alone_takes_the_root_out_whoever_named_it(system, roots_file):
     bring_about(want(OLD, NEW, system_trust=True, root_path=roots_file))
     bring_about(want(OLD, system_trust=True, present=False), given=False)
