@@ -211,7 +211,7 @@ class LookupModule(LookupBase):
                 purpose=purpose,
                 subject=_subject(term, purpose, bool(options.get("sans"))),
                 sans=_sans(term, purpose, options.get("sans")),
-                audiences=_provisioner.audiences(connection, purpose),
+                audiences=client.audiences(connection, purpose),
                 lifetime=_provisioner.lifetime(settings),
                 binding=binding,
             )

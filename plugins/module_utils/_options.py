@@ -17,6 +17,8 @@ __all__ = [
     "HEALTH",
     "INFO",
     "PROVISIONER",
+    "RENEWER",
+    "RENEWER_ENTRY",
     "REVOKE",
     "SECRET_ENVIRONMENT",
     "SIGN",
@@ -165,6 +167,25 @@ CERTIFICATE["certificates"] = {
 CERTIFICATE["certificates"]["options"]["certificate_path"]["required"] = True
 for name in ("state", "force", "revoke", "reason", "pkcs12_encryption"):
     CERTIFICATE["certificates"]["options"][name]["default"] = _DEFAULTS[name]
+
+RENEWER = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "path": {"type": "path", "default": "/usr/local/lib/stepca/renewer.pyz"},
+    "config_path": {"type": "path", "default": "/etc/stepca/renew.d"},
+    "entries": {"type": "list", "elements": "dict", "default": []},
+    "interval": {"type": "str", "default": "15m"},
+    "metrics_path": {"type": "path"},
+    "unrenewable": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
+}
+#: What an entry of stepca_renewer may say: one certificate, and who is to know of a renewal.
+RENEWER_ENTRY = dict(
+    CERTIFICATE["certificates"]["options"],
+    reload={"type": "list", "elements": "raw"},
+    run_after={"type": "list", "elements": "str"},
+    on_failure={"type": "list", "elements": "str"},
+    rollback={"type": "bool"},
+    served={"type": "str"},
+)
 
 #: Environment variables of the controller, first found wins.
 ENVIRONMENT = {

@@ -17,7 +17,7 @@ from ..module_utils import _options
 from ..module_utils._core import certificates, client
 from ..module_utils._core.errors import OptionError, StepCAError
 from . import _answers, _http, _libraries, _provisioner
-from ._settings import Settings, Source, of_controller, plain
+from ._settings import Settings, Source, of_controller, plain, plain_data
 
 _GROUP = "group/privatepki.stepca.stepca"
 
@@ -136,10 +136,14 @@ class StepCAAction(ActionBase):
             of_controller(),
         ]
 
-    def _defaults(self) -> dict:
-        """module_defaults for this module, not templated: those of the action group, then its own."""
+    def defaults_of(self, module: str) -> dict:
+        """module_defaults that another module of this collection has in this play."""
+        return plain_data(self._templar.template(self._defaults(module))) or {}
+
+    def _defaults(self, module: str = "") -> dict:
+        """module_defaults for this module (or another), not templated: those of the action group, then its own."""
         merged = {}
-        for key in (_GROUP, self._task.resolved_action or self._task.action):
+        for key in (_GROUP, module or self._task.resolved_action or self._task.action):
             for defaults in self._task.module_defaults or []:
                 if isinstance(defaults.get(key), Mapping):
                     merged.update(defaults[key])

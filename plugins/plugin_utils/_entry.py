@@ -5,9 +5,24 @@
 
 from __future__ import annotations
 
-from ..module_utils._core import csr
+from ..module_utils._core import csr, durations, wanted
+from . import _names
+from ._settings import plain_data
 
 _NEEDS_CA = ("issued", "rekeyed", "renewed")
+
+
+def understand(options: dict) -> wanted.Wanted:
+    """What the options of one certificate mean; they themselves get their normal form. OptionError."""
+    options["sans"] = [_names.to_ascii(str(text)) for text in options.get("sans") or []]
+    if not options["sans"] and options.get("common_name"):
+        options["common_name"] = _names.to_ascii(options["common_name"])
+    options["template_data"] = plain_data(options.get("template_data"))
+    asked = wanted.parse(options)
+    options["sans"] = [str(san) for san in asked.sans]
+    for limit in ("not_before", "not_after", "issued_since"):  # YAML may have made a datetime of it
+        options[limit] = durations.format_limit(getattr(asked, limit)) or None
+    return asked
 
 
 class Entry:

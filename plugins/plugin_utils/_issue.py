@@ -18,10 +18,9 @@ from ..module_utils._core.errors import (
     StepCAError,
     TransportError,
 )
-from . import _answers, _names, _provisioner
+from . import _answers
 from ._action import roots_pem
-from ._entry import Entry
-from ._settings import plain_data
+from ._entry import Entry, understand
 from ._signing import NO_CREDENTIALS, Signing
 
 
@@ -73,16 +72,8 @@ class Issue:
 
     def _understand(self, entry: Entry) -> None:
         """What the options alone show, before the host is touched."""
-        options = entry.options
-        options["sans"] = [_names.to_ascii(str(text)) for text in options.get("sans") or []]
-        if not options["sans"] and options.get("common_name"):
-            options["common_name"] = _names.to_ascii(options["common_name"])
-        options["template_data"] = plain_data(options.get("template_data"))
-        entry.wanted = wanted.parse(options)
+        entry.wanted = understand(entry.options)
         wanted.refuse_past(entry.wanted, self._now)
-        options["sans"] = [str(san) for san in entry.wanted.sans]
-        for limit in ("not_before", "not_after", "issued_since"):  # YAML may have made a datetime of it
-            options[limit] = durations.format_limit(getattr(entry.wanted, limit)) or None
         if entry.wanted.revoke and self._signing.token:
             raise OptionError(
                 "revoke needs the provisioner's options: the token (from %s) serves one request, and is for signing."
@@ -140,7 +131,7 @@ class Issue:
             "fingerprints": connection.fingerprints,
             "roots": roots_pem(self._signing.roots),
             "provisioner": self._signing.provisioner_name,
-            "audiences": _provisioner.audiences(connection, "renew"),
+            "audiences": client.audiences(connection, "renew"),
             "attempts": (connection.retries + 1) * max(1, len(connection.urls)),
             "can_issue": self._signing.can_issue,
             "by_host": client.describe(connection) if self._by_host else None,

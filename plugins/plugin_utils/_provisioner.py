@@ -12,7 +12,6 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..module_utils._core import api, diagnosis, durations
 from ..module_utils._core.errors import (
@@ -30,7 +29,6 @@ except ImportError:
 
 _BACKDATE = timedelta(seconds=60)
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "EdDSA"}
-_PATHS = {"sign": "/1.0/sign", "renew": "/1.0/renew", "revoke": "/1.0/revoke"}
 
 
 @dataclass(repr=False)
@@ -62,12 +60,6 @@ class Provisioner:
         if binding:
             claims["cnf"] = {"x5rt#S256": binding}
         return jwt.encode(claims, self.key, algorithm=self.algorithm, headers={"kid": self.key_id})
-
-
-def audiences(connection, purpose: str) -> list:
-    """Whom a token is for: this purpose at each URL of the CA, under the name that the CA knows."""
-    hosts = [connection.name and _bracketed(connection.name) or urlsplit(url).netloc for url in connection.urls]
-    return list(dict.fromkeys("https://%s%s" % (host, _PATHS[purpose]) for host in hosts))
 
 
 def lifetime(settings) -> timedelta:
@@ -191,7 +183,3 @@ def _private_key(jwk: dict, where: str):
         return getattr(jwt.algorithms, kinds[jwk["kty"]]).from_jwk(jwk)
     except (jwt.exceptions.PyJWTError, ValueError, TypeError, KeyError, binascii.Error):
         raise ProvisionerError("%s is a JWK whose numbers make no %s key." % (where, jwk["kty"])) from None
-
-
-def _bracketed(host: str) -> str:
-    return "[%s]" % host if ":" in host and not host.startswith("[") else host

@@ -198,7 +198,7 @@ class Signing:
             purpose="revoke",
             subject=serial,
             sans=[],
-            audiences=_provisioner.audiences(self.connection, "revoke"),
+            audiences=client.audiences(self.connection, "revoke"),
             lifetime=_provisioner.lifetime(self._settings),
         )
 
@@ -211,7 +211,7 @@ class Signing:
             purpose="sign",
             subject=asked.common_name,
             sans=[text for _kind, text in csr.spellings(request.extensions)],
-            audiences=_provisioner.audiences(self.connection, "sign"),
+            audiences=client.audiences(self.connection, "sign"),
             lifetime=_provisioner.lifetime(self._settings),
             binding=csr.binding(request),
         )

@@ -43,6 +43,16 @@ class Connection:
     retries: int = 3
 
 
+def audiences(connection: Connection, purpose: str) -> list:
+    """Whom a token or proof is for: this purpose (sign, renew, revoke) at each URL, under the name that the CA knows."""
+    hosts = [connection.name and _bracketed(connection.name) or urlsplit(url).netloc for url in connection.urls]
+    return list(dict.fromkeys("https://%s/1.0/%s" % (host, purpose) for host in hosts))
+
+
+def _bracketed(host: str) -> str:
+    return "[%s]" % host if ":" in host and not host.startswith("[") else host
+
+
 def describe(connection: Connection) -> dict:
     """A connection as JSON, for a host; nothing in it is secret."""
     pem = certificates.to_pem(connection.roots).decode("ascii") if connection.roots else None

@@ -23,6 +23,7 @@ _LARGEST = 1024 * 1024
 _STALE_SECONDS = 3600
 _MARK = ".stepca-"
 _BACKUP = ".stepca.backup"
+_CONTEXT = "security.selinux"
 #: Tags of what is staged, of links to what it replaces, and of those that become backups.
 _UNDER_LOCK = ("new", "old", "backup")
 _ADVICE = {
@@ -126,6 +127,19 @@ def inherit_owner(path: str, target: str) -> None:
         os.chown(path, old.st_uid, old.st_gid)
     except OSError:
         pass  # no such file yet, or not root: the task's user owns what it writes
+
+
+def inherit(path: str, target: str, model: str, mode: int) -> None:
+    """Give a staged file owner, mode and SELinux context of the file that it replaces, else of model; mode if neither is."""
+    source = next((one for one in (target, model) if os.path.exists(one)), None)
+    with explained("set owner or mode of", target):
+        if source:
+            inherit_owner(path, source)
+            mode = stat.S_IMODE(os.stat(source).st_mode)
+        os.chmod(path, mode)
+    if source:
+        with suppress(OSError, AttributeError):  # no SELinux here
+            os.setxattr(path, _CONTEXT, os.getxattr(source, _CONTEXT))
 
 
 def replace_set(moves) -> None:

@@ -249,6 +249,18 @@ def install(wanted, context: Context, chain, key, staged_key, issued_at: str) ->
     return saved
 
 
+def restore(wanted, context: Context, contents: dict) -> None:
+    """Put a former set back: {path: (bytes, kind)}, as it was read before."""
+    with files.locked(wanted.certificate_path):
+        key = contents.pop(wanted.key_path, (None, ""))[0]
+        waiting = []
+        if key is not None and key != files.read(wanted.key_path):
+            # As when it is installed: a run that ends midway can be finished.
+            public = keys.fingerprint(keys.load(key, wanted.key_path))
+            waiting.append((files.stage(wanted.key_path, key, public[:32]), wanted.key_path, "key"))
+        _replace(context, waiting, contents)
+
+
 def _replace(context: Context, waiting: list, contents: dict) -> None:
     """Stage contents, {target: (bytes, kind)}, and put them in their places, the first of them first.
 

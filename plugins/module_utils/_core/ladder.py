@@ -28,6 +28,11 @@ from . import (
 )
 from .errors import ApiError, CertificateError, OptionError, StepCAError, TransportError
 
+_NOBODY_VOUCHES = (
+    "Only issuing it anew can help, and no option says who vouches: give provisioner and provisioner_password, or "
+    "provisioner_key, or a token"
+)
+
 
 def examine(wanted, context: fileset.Context, connection) -> dict:
     """exchange.examine, by a host that fetches the roots and the list of revoked certificates itself."""
@@ -57,8 +62,8 @@ class Ladder:
     """One certificate on its way.
 
     wanted: wanted.Wanted; context: fileset.Context; connection: client.Connection; asked: outcome, csr (PEM or None),
-    digest, source, revoke (serial or None), as the action plugin says; tokens: {"sign": for this csr, "revoke": for
-    this serial}, each to be sent once.
+    digest, source, revoke (serial or None), as the caller says, and without_token (what to do where it gave none);
+    tokens: {"sign": for this csr, "revoke": for this serial}, each to be sent once.
     """
 
     def __init__(self, wanted, context, connection, asked: dict, tokens: dict):
@@ -117,8 +122,8 @@ class Ladder:
                 reasons = ["it is issued anew instead of %s: %s" % (outcome, str(error).rstrip("."))]
         if not self._tokens.get("sign"):
             raise OptionError(
-                "A certificate is due (%s). Only issuing it anew can help, and no option says who vouches: give provisioner and "
-                "provisioner_password, or provisioner_key, or a token." % "; ".join(reasons)
+                "A certificate is due (%s). %s."
+                % ("; ".join(reasons), self._asked.get("without_token") or _NOBODY_VOUCHES)
             )
         answer = spending.sign(
             self._authority, self._wanted, self._asked["csr"], self._next("sign"), self._asked["source"]

@@ -52,10 +52,7 @@ def test_an_entry_of_the_role_has_the_options_of_the_module():
     role = load("roles/certificate/meta/argument_specs.yml")["argument_specs"]["main"]["options"][
         "stepca_certificates"
     ]["options"]
-    of_the_role_only = {"reload", "run_after"}
-    assert shape(options.CERTIFICATE["certificates"]["options"]) == shape(
-        {name: option for name, option in role.items() if name not in of_the_role_only}
-    )
+    assert shape(options.RENEWER_ENTRY) == shape(role)
 
 
 def test_the_action_group_is_complete():

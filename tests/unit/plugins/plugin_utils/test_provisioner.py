@@ -319,7 +319,7 @@ def test_a_token_that_binds_nothing_or_revokes():
 )
 @pytest.mark.parametrize("purpose", ["sign", "revoke"])
 def test_audiences(urls, name, hosts, purpose):
-    found = _provisioner.audiences(client.Connection(urls, [], name=name), purpose)
+    found = client.audiences(client.Connection(urls, [], name=name), purpose)
     assert found == ["https://%s/1.0/%s" % (host, purpose) for host in hosts]
 
 

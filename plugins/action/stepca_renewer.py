@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+"""The controller's half of stepca_renewer: what the entries mean, where the CA is, when this host has its turn."""
+
+from __future__ import annotations
+
+from ..module_utils import _options
+from ..module_utils._core import client, durations, wanted
+from ..module_utils._core.errors import OptionError
+from ..module_utils._core.renewer import configuration
+from ..plugin_utils import _answers
+from ..plugin_utils._action import StepCAAction
+from ..plugin_utils._entry import understand
+from ..plugin_utils._schedule import schedule
+
+_CERTIFICATE = "privatepki.stepca.stepca_certificate"
+_DIFF = ("before_header", "after_header", "before", "after")
+#: What a renewal has no use for, and what the host need not hold twice.
+_STAYS_HERE = ("pkcs12_password", "template_data")
+
+
+class ActionModule(StepCAAction):
+    """See plugins/modules/stepca_renewer.py for what users are told."""
+
+    OPTIONS = dict(_options.RENEWER, entries=dict(_options.RENEWER["entries"], options=_options.RENEWER_ENTRY))
+
+    def act(self) -> dict:
+        entries = [self._understood(entry) for entry in self.options["entries"]]
+        wanted.refuse_shared_paths(entries)
+        connection = self.settings.connection()
+        if entries and not connection.urls:
+            raise OptionError("ca_url is required: the renewer of the host has to know where the CA is.")
+        interval = durations.parse_duration(self.options["interval"], "interval")
+        turn = schedule(interval, str(self._task_vars.get("inventory_hostname", "")), "interval")
+        result = self.execute(
+            dict(self.options, entries=[_for_host(entry) for entry in entries]),
+            {"connection": client.describe(connection), "now": durations.format_time(durations.now())},
+        )
+        return dict(_read(result), schedule=turn, invocation={"module_args": self.shown()})
+
+    def _understood(self, entry: dict) -> dict:
+        """One entry with the defaults that stepca_certificate has in this play, its names in normal form."""
+        defaults = self.defaults_of(_CERTIFICATE)
+        given = {name: defaults[name] for name in wanted.SHARED if name in defaults}
+        entry = dict(entry, **{name: value for name, value in given.items() if entry.get(name) is None})
+        asked = understand(entry)
+        if asked.state == "present":
+            if self.options["unrenewable"] == "fail":
+                configuration.refuse_unrenewable(entry)
+            configuration.check_hooks(entry)
+        return entry
+
+
+def _for_host(entry: dict) -> dict:
+    return {name: value for name, value in entry.items() if value is not None and name not in _STAYS_HERE}
+
+
+def _read(result: dict) -> dict:
+    """What the host answers, by known keys."""
+    known = {name: _answers.texts(result.get(name)) for name in ("reasons", "folders", "configurations")}
+    for name in ("path", "python"):
+        known[name] = str(result.get(name) or "")[:4096]
+    diffs = result.get("diff") if isinstance(result.get("diff"), list) else []
+    known["diff"] = [{name: str(one.get(name))[:100000] for name in _DIFF} for one in diffs if isinstance(one, dict)]
+    return dict(known, changed=result.get("changed") is True)

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""The command line of the renewer: renew, status, enrol. It needs Python and cryptography, and nothing of Ansible."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from contextlib import nullcontext
+
+from .. import durations, files, library
+from ..errors import HostFileError, OptionError, StepCAError
+from . import configuration, enrolment, history, metrics, renewal, status
+
+_USAGE = 64  # EX_USAGE of sysexits.h: 1 and 2 are answers of status
+_ABOUT = """\
+Keeps the certificates of this host alive, by asking the step-ca authority that issued them.
+
+  renew    renews what is due, and tells the services that use it; a timer runs this
+  status   says how each certificate is; exit code 0: all fine, 1: something is due or failing, 2: something has expired
+  enrol    obtains the first certificate with a one-time token, where no playbook does
+
+Each certificate has a file in %s, which the Ansible module privatepki.stepca.stepca_renewer writes.
+No secret is in it: a host proves itself to the authority with the key of the certificate that it renews.
+"""
+_EXAMPLES = """\
+examples:
+  %(prog)s status                                  a table of all certificates
+  %(prog)s renew --check                           what would be done now, and why
+  %(prog)s renew --force /etc/nginx/tls/site.crt   renew this one, due or not
+"""
+_ENROL_EXAMPLE = """\
+example, at first boot; the token comes from lookup('privatepki.stepca.stepca_token', 'web-17.internal'):
+  %(prog)s /etc/nginx/tls/site.crt --key-path /etc/nginx/tls/site.key \\
+      --ca-url https://ca.internal --ca-fingerprint 5575... --token-file - < token
+Where an image brought a configuration for the certificate, the path and --token-file are enough.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.print_usage(sys.stderr)
+        self.exit(_USAGE, "%s: %s\n" % (self.prog, message))
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be asked."""
+    raw = argparse.RawDescriptionHelpFormatter
+    whole = _Parser(description=_ABOUT % configuration.FOLDER, epilog=_EXAMPLES, formatter_class=raw)
+    commands = whole.add_subparsers(dest="command", metavar="renew | status | enrol")
+    renew = commands.add_parser(
+        "renew", help="renew what is due", epilog=_EXAMPLES.replace("%(prog)s", "renewer.pyz"), formatter_class=raw
+    )
+    renew.add_argument("certificates", nargs="*", metavar="CERTIFICATE", help="path of a certificate; none: all")
+    renew.add_argument("--force", action="store_true", help="renew although it is not due")
+    renew.add_argument("--check", action="store_true", help="say what would be done, and do nothing")
+    renew.add_argument(
+        "--metrics", metavar="FILE", help="write the state of all for node_exporter's textfile collector"
+    )
+    show = commands.add_parser("status", help="say how the certificates are")
+    show.add_argument("certificates", nargs="*", metavar="CERTIFICATE", help="path of a certificate; none: all")
+    show.add_argument("--json", action="store_true", help="the same for programs")
+    show.add_argument("--metrics", metavar="FILE", help="write it for node_exporter's textfile collector, too")
+    enrol = commands.add_parser(
+        "enrol", help="obtain a first certificate with a token", epilog=_ENROL_EXAMPLE, formatter_class=raw
+    )
+    enrol.add_argument("certificate", metavar="CERTIFICATE", help="path of the certificate to be")
+    enrol.add_argument(
+        "--token-file", required=True, metavar="FILE", help="holds the one-time token; - is standard input"
+    )
+    enrol.add_argument("--key-path", metavar="FILE", help="where the key goes")
+    enrol.add_argument(
+        "--san", action="append", dest="sans", metavar="NAME", help="a name, once for each; default: those of the token"
+    )
+    enrol.add_argument("--ca-url", action="append", metavar="URL", help="where the authority is, tried in order")
+    enrol.add_argument("--ca-fingerprint", action="append", metavar="SHA256", help="fingerprint of the root to trust")
+    for one in (renew, show, enrol):
+        one.add_argument("--config", default=configuration.FOLDER, metavar="FOLDER", help="default: %(default)s")
+        one.add_argument("--state", default=history.FOLDER, metavar="FOLDER", help="default: %(default)s")
+    return whole
+
+
+def main(arguments=None) -> int:
+    """Do as told; the exit code."""
+    told = parser().parse_args(arguments)
+    if not told.command:
+        parser().print_help()
+        return 0
+    try:
+        _require_cryptography()
+        return {"renew": _renew, "status": _status, "enrol": _enrol}[told.command](told)
+    except OptionError as error:
+        _complain("", error)
+        return _USAGE
+    except StepCAError as error:
+        _complain("", error)
+        return 1
+
+
+def _renew(told) -> int:
+    chosen = _chosen(told)
+    if not told.check:
+        files.make_folder(told.state)
+    failed = False
+    with nullcontext() if told.check else files.locked(os.path.join(told.state, "renewals")):
+        for path in chosen:
+            failed = not _renew_one(path, told) or failed
+    return 1 if _write_metrics(told) or failed else 0
+
+
+def _renew_one(path: str, told) -> bool:
+    subject = path
+    try:
+        one = configuration.load(path)
+        subject = one.certificate_path
+        past = history.load(told.state, os.path.basename(path))
+        outcome, reasons, warnings = renewal.run(one, past, durations.now(), told.force, told.check)
+    except StepCAError as error:
+        _complain(subject, error)
+        return False
+    except Exception as error:  # whatever it is, the others shall be renewed
+        _complain(
+            subject, StepCAError("%s: %s. This should not happen: please report it." % (type(error).__name__, error))
+        )
+        return False
+    for warning in warnings:
+        _say("warning: %s" % warning, 4)
+    if outcome != "none":
+        _say("%s%s: %s" % ("would be " * told.check, _past_tense(outcome, subject), "; ".join(reasons)))
+    elif told.check:
+        _say("%s: nothing to do" % subject)
+    return True
+
+
+def _past_tense(outcome: str, subject: str) -> str:
+    return "%s %s" % ("put right" if outcome == "files" else outcome, subject)
+
+
+def _status(told) -> int:
+    rows = _rows(told, _chosen(told))
+    if told.json:
+        sys.stdout.write(json.dumps(rows, indent=2, sort_keys=True) + "\n")
+    elif rows:
+        sys.stdout.write(status.table(rows) + "\n")
+    return max(status.exit_code(rows), _write_metrics(told))
+
+
+def _enrol(told) -> int:
+    certificate = os.path.abspath(told.certificate)
+    given = {
+        "certificate_path": certificate,
+        "key_path": told.key_path and os.path.abspath(told.key_path),
+        "sans": told.sans,
+    }
+    given.update(ca_url=told.ca_url, ca_fingerprint=told.ca_fingerprint)
+    if told.token_file == "-":
+        token = enrolment.read_token(sys.stdin)
+    else:
+        with files.explained("read", told.token_file), open(
+            told.token_file, encoding="ascii", errors="replace"
+        ) as stream:
+            token = enrolment.read_token(stream)
+    path = os.path.join(told.config, configuration.name_of(certificate))
+    files.make_folder(told.state)
+    outcome, reasons, _warnings = enrolment.enrol(path, told.state, given, token, durations.now())
+    if outcome == "none":
+        _say("%s: nothing to do" % certificate)
+    else:
+        _say("%s: %s" % (_past_tense(outcome, certificate), "; ".join(reasons)))
+    return 0
+
+
+def _chosen(told) -> list:
+    """The configurations of the certificates named, or all; HostFileError for one that has none."""
+    if not told.certificates:
+        found = configuration.paths(told.config)
+        if not found:
+            _say("There are no certificates: %s holds no configuration." % told.config)
+        return found
+    paths = [os.path.join(told.config, configuration.name_of(os.path.abspath(one))) for one in told.certificates]
+    for certificate, path in zip(told.certificates, paths):
+        if not os.path.exists(path):
+            raise HostFileError(
+                "%s has no configuration in %s. Those that have one: see status." % (certificate, told.config)
+            )
+    return paths
+
+
+def _rows(told, paths: list) -> list:
+    now = durations.now()
+    return [status.look(path, told.state, now) for path in paths]
+
+
+def _write_metrics(told) -> int:
+    """1 where that failed; metrics are of all certificates, whichever were named."""
+    if not told.metrics or getattr(told, "check", False):
+        return 0
+    try:
+        metrics.write(os.path.abspath(told.metrics), _rows(told, configuration.paths(told.config)))
+    except StepCAError as error:
+        _complain("--metrics", error)
+        return 1
+    return 0
+
+
+def _require_cryptography() -> None:
+    if not library.is_new_enough():
+        raise HostFileError(
+            "cryptography >= %d.%d is needed by %s%s. Install python3-cryptography (on Alpine py3-cryptography), or start the "
+            "renewer with a Python that has it."
+            % (library.MINIMUM + (sys.executable, "; it has %s" % library.VERSION if library.VERSION else ""))
+        )
+
+
+def _complain(subject: str, error: StepCAError) -> None:
+    text = str(error)
+    _say("failed%s: %s" % ("" if not subject or subject in text else " " + subject, text), 3)
+
+
+def _say(text: str, priority: int = 6) -> None:
+    """One line; to the journal with its priority (sd-daemon(3))."""
+    stream = sys.stdout if priority > 4 else sys.stderr
+    prefix = "<%d>" % priority if os.environ.get("JOURNAL_STREAM") else ""
+    stream.write(prefix + history.one_line(text) + "\n")
+    stream.flush()

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""The first certificate of a host without Ansible: first boot of an image, or of an instance that a scaler started.
+
+The token was made elsewhere, for the names that the host shall have. The host makes its own key.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import client, files, jws
+from ..errors import OptionError
+from . import configuration, history, renewal
+
+_LARGEST_TOKEN = 64 * 1024
+
+
+def read_token(stream) -> str:
+    """The token in this text stream; OptionError where it holds none."""
+    words = stream.read(_LARGEST_TOKEN).split()
+    if len(words) != 1 or words[0].count(".") != 2:
+        raise OptionError(
+            "--token-file: what it holds is no token. Give the output of lookup('privatepki.stepca.stepca_token')."
+        )
+    return words[0]
+
+
+def entry_for(path: str, given: dict, token: str) -> tuple:
+    """(entry, connection) of the certificate to enrol: what its configuration says, and the command line over that.
+
+    path: of the configuration, which may be missing; given: options of stepca_certificate, ca_url, ca_fingerprint.
+    """
+    entry, connection = {}, client.Connection([], [])
+    if os.path.exists(path):
+        known = configuration.load(path)
+        entry, connection = known.entry(), known.connection
+    entry.update({name: value for name, value in given.items() if value and name in configuration.OPTIONS})
+    if given.get("ca_url"):
+        connection.urls = [client.parse_url(url) for url in given["ca_url"]]
+    if given.get("ca_fingerprint"):
+        connection.fingerprints, connection.roots = (
+            [client.parse_fingerprint(one) for one in given["ca_fingerprint"]],
+            [],
+        )
+    if not entry.get("sans") and not entry.get("common_name"):
+        entry["sans"] = _names_in(token)
+    lacking = ["--key-path"] * (not entry.get("key_path")) + ["--ca-url"] * (not connection.urls)
+    lacking += ["--ca-fingerprint"] * (not connection.fingerprints)
+    if lacking:
+        raise OptionError("There is no configuration %s, so give %s, too." % (path, " and ".join(lacking)))
+    return entry, connection
+
+
+def _names_in(token: str) -> list:
+    sans = jws.claims(token)[1].get("sans")
+    if not isinstance(sans, list) or not sans or not all(isinstance(one, str) for one in sans):
+        raise OptionError("The token names nobody, so give --san for each name.")
+    return sans
+
+
+def enrol(path: str, memory: str, given: dict, token: str, now) -> tuple:
+    """Renewal.run with a token, for a certificate whose configuration is written where all went well.
+
+    path: of the configuration; memory: folder of the histories.
+    """
+    entry, connection = entry_for(path, given, token)
+    text = configuration.make(entry, connection)
+    one = configuration.parse(text)
+    for folder in one.folders() + [os.path.dirname(path)]:
+        files.make_folder(folder)
+    outcome = renewal.run(one, history.load(memory, os.path.basename(path)), now, tokens={"sign": [token]})
+    if files.read(path) != text:
+        staged = files.stage(path, text, "new")
+        with files.explained("write", path):
+            os.chmod(staged, 0o644)
+            os.rename(staged, path)
+    return outcome

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""Which certificate does a port serve? That of the file, or still the one before: the commonest real outage."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from contextlib import suppress
+
+from .. import certificates, fileset, https
+from ..errors import StepCAError, TransportError
+
+_SECONDS = 5.0
+#: How long a service that was told may take until it serves the new certificate.
+_PATIENCE = 15.0
+
+
+def problem(configuration) -> str:
+    """ "" where the port serves the certificate of the file, or no port is named; else a sentence."""
+    if configuration.served is None:
+        return ""
+    host, port = configuration.served
+    chain = fileset.read_chain(configuration.certificate_path)[0]
+    if not chain:
+        return ""  # which is said elsewhere
+    try:
+        served = _serial(host, port, configuration.options, certificates.sans(chain[0]))
+    except StepCAError as error:
+        return "Nothing tells which certificate %s:%d serves: %s." % (host, port, str(error).rstrip("."))
+    if served == chain[0].serial_number:
+        return ""
+    return "The file %s has serial %d, but %s:%d still serves %d. Reload or restart what listens there." % (
+        configuration.certificate_path,
+        chain[0].serial_number,
+        host,
+        port,
+        served,
+    )
+
+
+def wait(configuration, patience: float = _PATIENCE) -> str:
+    """problem(), after a while at most in which a service takes up what it was told."""
+    deadline = time.monotonic() + patience
+    while True:
+        found = problem(configuration)
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
+def _serial(host: str, port: int, options: dict, sans: list) -> int:
+    """The serial of the certificate that comes in a handshake; TransportError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # whose certificate it is, the serial tells
+    with suppress(OSError, ValueError):  # where the service asks for a client's, our own may do
+        context.load_cert_chain(options["certificate_path"], options.get("key_path"), password="")
+    domains = [san.value for san in sans if san.kind == "dns" and "*" not in san.value]
+    try:
+        plain = socket.create_connection((host, port), _SECONDS)
+        with plain, context.wrap_socket(plain, server_hostname=domains[0] if domains else host) as connection:
+            return certificates.load_der(connection.getpeercert(binary_form=True)).serial_number
+    except OSError as error:
+        raise https.explain(error, _SECONDS, sent=False) from None
+    except ValueError as error:
+        raise TransportError("its certificate cannot be read: %s" % error) from None

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""The renewer as one file that Python runs: _core as a zip, the same bytes wherever it is made of the same sources."""
+
+from __future__ import annotations
+
+__all__ = ["build"]
+
+import ast
+import io
+import pkgutil
+import zipfile
+
+from . import _core
+
+_PACKAGE = "stepca"
+_ENTRY = "renewer.command"
+_MAIN = """\
+# Made by the Ansible collection privatepki.stepca. SPDX-License-Identifier: BSD-2-Clause
+import sys
+
+from %s.%s import main
+
+sys.exit(main())
+""" % (_PACKAGE, _ENTRY)
+#: The oldest time that a zip can hold: none of its own.
+_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def build() -> bytes:
+    """The zipapp (PEP 441)."""
+    contents = {"__main__.py": _MAIN.encode("ascii")}
+    for name, source in _sources().items():
+        contents["%s/%s" % (_PACKAGE, name)] = source
+    stream = io.BytesIO()
+    # Not compressed: what deflate makes depends on the version of zlib.
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(contents):
+            entry = zipfile.ZipInfo(name, _TIME)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, contents[name])
+    return b"#!/usr/bin/env python3\n" + stream.getvalue()
+
+
+def _sources() -> dict:
+    """{path below _core: content} of the command line and of all that it imports of _core."""
+    found, todo = {}, [_ENTRY]
+    while todo:
+        module = todo.pop()
+        for name in (module, module.rpartition(".")[0]):
+            path = _path_of(name)
+            if path not in found:
+                found[path] = pkgutil.get_data(_core.__name__, path)
+                todo += _imported(found[path], name)
+    return found
+
+
+def _path_of(module: str) -> str:
+    """Of a module or package below _core, named without it."""
+    if module in ("", _ENTRY.partition(".")[0]):
+        return (module + "/__init__.py").lstrip("/")
+    return module.replace(".", "/") + ".py"
+
+
+def _imported(source: bytes, module: str) -> list:
+    """The modules below _core that this one imports."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            package = module.split(".")[: -node.level]
+            base = package + (node.module.split(".") if node.module else [])
+            names += [".".join(base)] if node.module else [".".join(base + [alias.name]) for alias in node.names]
+    return names

@@ -1,0 +1,191 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What runs on the host for stepca_renewer. Its other half: plugins/action/stepca_renewer.py."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stepca_renewer
+short_description: Let a host renew its certificates from step-ca by itself
+version_added: 0.3.0
+description:
+  - Puts the renewer on the host, and for each certificate a file that says how it is renewed. The role
+    P(privatepki.stepca.certificate#role) does this, and brings the timer that runs it.
+  - The renewer is one file, made of the same code as M(privatepki.stepca.stepca_certificate). It needs Python and
+    C(cryptography), and no secret of a provisioner. A host proves itself to the CA with the key of the certificate that it renews.
+  - Called by hand it has the commands C(renew), C(status) and C(enrol); C(--help) explains them.
+  - Certificates that no entry names keep their files.
+extends_documentation_fragment:
+  - privatepki.stepca._attributes
+  - privatepki.stepca._connection
+  - privatepki.stepca._provisioner
+options:
+  state:
+    description:
+      - V(absent) removes the renewer, all of its files and what it remembers. The certificates stay.
+    type: str
+    choices: [present, absent]
+    default: present
+  path:
+    description:
+      - Where the renewer goes.
+    type: path
+    default: /usr/local/lib/stepca/renewer.pyz
+  config_path:
+    description:
+      - The folder of its files, one for each certificate. Nothing in them is secret.
+    type: path
+    default: /etc/stepca/renew.d
+  entries:
+    description:
+      - The certificates. Each entry has the options of M(privatepki.stepca.stepca_certificate), with C(module_defaults) of that
+        module, and those below. An entry with C(state=absent) is not renewed any more.
+      - C(reload), a list of services to reload after a change. C(nginx), or C({name=nginx, action=restart}). Only what runs is
+        reloaded.
+      - C(run_after), a command as a list of words, to run after the reloads.
+      - C(rollback), whether the former files come back where a reload or C(run_after) fails. Default C(false).
+      - C(on_failure), a command as a list of words, to run when a renewal fails. It finds C(STEPCA_CERTIFICATE_PATH) and
+        C(STEPCA_ERROR) in its environment.
+      - C(served), a port (C(443)) or C(host:port) where the certificate is served. It is compared with the file after a reload, and
+        in C(status).
+      - C(pkcs12_password) cannot be kept on the host; C(pkcs12_password_file) serves instead.
+    type: list
+    elements: dict
+    default: []
+  interval:
+    description:
+      - How often the host looks whether something is due. It must divide a minute, an hour or a day into equal parts.
+      - RV(schedule) has it in the words of systemd and cron, at an offset that belongs to the host.
+    type: str
+    default: 15m
+  metrics_path:
+    description:
+      - The file that the renewer will write for node_exporter's textfile collector. Its folder must exist.
+    type: path
+  unrenewable:
+    description:
+      - What to do about a certificate that the renewer could never renew, because it is not for clients (no C(clientAuth)),
+        the provisioner forbids renewal, the host does not reach the CA, or C(not_after) is a time. This is looked at when a
+        certificate is new to the renewer, or its entry changed.
+      - V(warn) is for plays that renew by themselves.
+    type: str
+    choices: [fail, warn]
+    default: fail
+seealso:
+  - module: privatepki.stepca.stepca_certificate
+author:
+  - privatepki.stepca contributors (@privatepki)
+"""
+
+EXAMPLES = r"""
+- name: Let the host renew its certificate by itself
+  privatepki.stepca.stepca_renewer:
+    ca_url: https://ca.internal
+    ca_fingerprint: 5575626f42f67b83bf2dd4c4cde6ccd2ea8c35e56a3a2c9ab5c0e6df0a8b8e6f
+    entries:
+      - certificate_path: /etc/nginx/tls/site.crt
+        key_path: /etc/nginx/tls/site.key
+        sans: ["{{ inventory_hostname }}"]
+        reload: [nginx]
+        served: "443"
+  register: renewer
+
+- name: Run it every quarter of an hour
+  ansible.builtin.cron:
+    cron_file: stepca-renewer
+    name: renew certificates
+    user: root
+    minute: "{{ renewer.schedule.cron.split() | first }}"
+    job: "{{ renewer.python }} {{ renewer.path }} renew"
+"""
+
+RETURN = r"""
+reasons:
+  description: What differed, in sentences. Empty if nothing did.
+  returned: success
+  type: list
+  elements: str
+  sample: ["/etc/stepca/renew.d/site.crt-0f3b5c1a.json is missing"]
+path:
+  description: Where the renewer is.
+  returned: success
+  type: str
+  sample: /usr/local/lib/stepca/renewer.pyz
+python:
+  description: A Python of the host that can run it.
+  returned: success
+  type: str
+  sample: /usr/bin/python3
+configurations:
+  description: The files of all certificates that the renewer knows now, those of other plays included.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/stepca/renew.d/site.crt-0f3b5c1a.json]
+folders:
+  description: The folders that the renewer has to write to.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/nginx/tls]
+schedule:
+  description: When this host has its turn, as C(on_calendar) of a systemd timer and as the five fields of C(cron).
+  returned: success
+  type: dict
+  sample: {"on_calendar": "*-*-* *:10/15:50", "cron": "10,25,40,55 * * * *"}
+"""
+
+import sys
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options, _zipapp
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import client
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import command, installation
+
+_COMMAND = command.__name__  # the renewer itself: with it, all that it needs is on the host
+
+
+def entries_of(module):
+    """The entries, with paths as this host reads them."""
+    validator = ArgumentSpecValidator(_options.RENEWER_ENTRY)
+    return [validator.validate(entry).validated_parameters for entry in module.params["entries"]]
+
+
+def main():
+    """Set the renewer up, or take it away, as the action plugin says."""
+    module = AnsibleModule(argument_spec=_options.spec(_options.RENEWER), supports_check_mode=True)
+    _options.refuse_bypass(module)
+    _cryptography.ensure(module)
+    asked, told = module.params, module.params["_exchange"]
+    try:
+        place = installation.Installation(asked["path"], asked["config_path"], module.check_mode)
+        if asked["state"] == "absent":
+            place.remove(asked["metrics_path"])
+        else:
+            place.install(_zipapp.build())
+            place.configure(entries_of(module), client.restore(told["connection"]), asked["metrics_path"])
+    except StepCAError as error:
+        module.fail_json(msg=str(error))
+    for problem in place.problems if asked["unrenewable"] == "warn" else []:
+        module.warn(problem)
+    result = {
+        "changed": bool(place.reasons),
+        "reasons": place.reasons,
+        "path": asked["path"],
+        "python": sys.executable,
+        "configurations": place.configurations(),
+        "folders": place.folders(asked["metrics_path"]),
+        "diff": place.differences,
+    }
+    if place.problems and asked["unrenewable"] == "fail":
+        module.fail_json(msg=" ".join(place.problems), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
