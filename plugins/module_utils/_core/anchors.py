@@ -156,7 +156,9 @@ def _given(folder: str, command: list) -> Store:
         raise HostFileError("system_trust_folder: there is no folder %s on this host." % folder)
     program = shutil.which(command[0], path=_SBIN)
     if not program:
-        raise HostFileError("system_trust_command: there is no program %s on this host." % command[0])
+        raise HostFileError(
+            "system_trust_command: there is no program %s on this host. Give its whole path." % command[0]
+        )
     return Store((), folder, [program] + command[1:])
 
 

@@ -230,13 +230,15 @@ def _compare_store(wanted: Wanted, plan: Plan, roots, held: dict) -> None:
         found = anchors.read(path)
         one = named.get(path) or (certificates.fingerprint(found.root) if found and found.root else "")
         owners = _owners(wanted, found, one, one in keep)
+        if path not in named and (found is None or owners == found.owners):
+            continue  # it is there for others
         if one in keep:
             _compare_anchor(plan, path, found, keep[one], owners)
         elif found is None:
             if one in held and anchors.still_has(store, held[one]):
                 plan.reasons.append("the system's bundle %s still has the root %s" % (store.bundle, one))
                 plan.gone.append(os.path.basename(path))
-        elif not owners and (found.owners or path in named):
+        elif not owners:
             plan.reasons.append("%s is there; wanted is none" % path)
             plan.anchors[path] = None
             plan.gone.append(os.path.basename(path))
@@ -304,9 +306,9 @@ def _look_at_ends(plan: Plan, roots) -> None:
         raise HostFileError(
             told
             + ". Nothing that it signed is trusted any more, so nothing was changed. Give the CA a new root and name "
-            "that one in ca_fingerprint, or set the clock right."
+            "that one in ca_fingerprint or ca_root, or set the clock right."
         )
-    plan.warnings.append(told + ". Take it out of ca_fingerprint.")
+    plan.warnings.append(told + ". Take it out of ca_fingerprint or ca_root.")
 
 
 def _step(wanted: Wanted, path: str) -> Optional[str]:
