@@ -107,11 +107,10 @@ def _mirror() -> list[str]:
 
 
 def remove_images() -> int:
-    """Remove every image of this project; return how many there were."""
+    """Remove the images of this project, but those that another run uses; return how many there were."""
     listing = run(["podman", "images", "--format", "{{.Repository}}:{{.Tag}}", REPOSITORY]).split()
-    for image in listing:
-        run(["podman", "rmi", "--force", image])
-    return len(listing)
+    removals = [subprocess.run(["podman", "rmi", image], capture_output=True, check=False) for image in listing]
+    return sum(removal.returncode == 0 for removal in removals)
 
 
 def main(arguments: Sequence[str]) -> int:
