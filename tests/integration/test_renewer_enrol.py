@@ -103,6 +103,7 @@ def test_tokens_that_will_not_do(play, host, authority, renewer):
         assert said in output and token not in output and output.count("\n") == 1, output
         assert list(host.path("/etc/tls").iterdir()) == [] and not list(renewer.config.glob("*"))
         assert holders(host, token) == []
+    fresh = make_token(authority, authority.provisioner("ansible"))
     assert renewer("enrol", *where, "--san", "site.example.com", "--token-file", "-", given=fresh).startswith("issued ")
 
 
