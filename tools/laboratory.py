@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from tools import programs
+from tools import canary, programs
 from tools.authority import Authority, Provisioner
 from tools.cache import CHECKOUT, temporary_folder
 from tools.commands import command_line, run
@@ -30,7 +30,8 @@ from tools.images import ensure_images
 from tools.nodes import Node, Site
 from tools.tree import linked_tree
 
-# Lives from seconds to a month, exactly as long as asked for.
+# Lives from seconds to a month. As shipped, certificates begin a minute before they are issued: step-ca judges a proof as of
+# a minute before the certificate's end, and would renew none that lives for less than that.
 CLAIMS = {"minTLSCertDuration": "1s", "maxTLSCertDuration": "720h", "defaultTLSCertDuration": "24h"}
 
 
@@ -47,13 +48,9 @@ class Laboratory:
         ]
         names = ("ca.test", "localhost", "127.0.0.1", site.gateway)
         # What nodes reach.
-        self.authority = Authority(
-            folder / "authority", step_ca, provisioners, names, CLAIMS, backdate="0s", address=site.gateway
-        )
+        self.authority = Authority(folder / "authority", step_ca, provisioners, names, CLAIMS, address=site.gateway)
         # The same CA as far as anybody can tell, where only this machine reaches it.
-        self.hidden = Authority(
-            folder / "hidden", step_ca, provisioners, names, CLAIMS, backdate="0s", root=self.authority.root
-        )
+        self.hidden = Authority(folder / "hidden", step_ca, provisioners, names, CLAIMS, root=self.authority.root)
         # What a scenario asks for by writing `stopped` or `running` into it, and the answer; see _obey().
         self.wanted = folder / "authority.wanted"
         self.state = folder / "authority.state"
@@ -100,6 +97,8 @@ class Laboratory:
             "PATH": programs_path,
             "STEPCA_LAB": str(self.folder),
             "ANSIBLE_HOME": str(self.folder / "ansible"),
+            # The next laboratory may have the same addresses, and no use for connections to this one's nodes.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp"),
             "ANSIBLE_COLLECTIONS_PATH": str(collections),
             "MOLECULE_EPHEMERAL_DIRECTORY": str(self.folder / "molecule"),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -112,6 +111,16 @@ class Laboratory:
             if wanted in ("stopped", "running") and wanted != self.state.read_text(encoding="utf-8"):
                 self.authority.stop() if wanted == "stopped" else self.authority.start()
                 self.state.write_text(wanted, encoding="utf-8")
+
+    def leaks(self) -> list[str]:
+        """Where nodes hold a secret of the controller: files, and journals as they are read."""
+        passwords = {name: item.password for name, item in self.authority.provisioners.items()}
+        texts = set().union(*map(canary.spellings, passwords.values()))
+        hits = []
+        for node in self.nodes:
+            hits += ["%s:%s" % (node.name, path) for path in node.files_with(texts)]
+            hits += ["%s: journal: %s" % (node.name, name) for name in canary.find_in_text(passwords, node.journal())]
+        return hits
 
     def evidence(self) -> None:
         """Leave the journals of the nodes in the folder, for whoever asks what went wrong."""

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,20 @@ class Node:
         if wait_until(state, BOOT_SECONDS, "%s to boot" % self.container) == "degraded":
             failed = self.execute("systemctl", "list-units", "--failed", "--plain", "--no-legend")
             raise ToolError("%s has booted with failed units:\n%s" % (self.name, failed))
+
+    def files_with(self, texts: Collection[bytes]) -> list[str]:
+        """The files in it, where something may have been written, that hold one of these texts (a line each)."""
+        # Handed over by standard input: on the command line, /proc would show them.
+        search = ["grep", "--recursive", "--files-with-matches", "--fixed-strings", "--text", "--no-messages"]
+        search += ["--exclude-dir=apt", "--file=-"]
+        folders = ["/etc", "/home", "/opt", "/root", "/run", "/srv", "/tmp", "/usr/local", "/var"]
+        done = subprocess.run(
+            ["podman", *_RUNTIME, "exec", "--interactive", self.container, *search, *folders],
+            input=b"\n".join(texts),
+            capture_output=True,
+            check=False,
+        )
+        return done.stdout.decode("utf-8", "replace").splitlines()
 
     def journal(self) -> str:
         """All that its journal holds, a line for each entry."""

@@ -58,18 +58,21 @@ class Run:
             with laboratory(name, folder) as lab:
                 started = time.monotonic()
                 passed = self._molecule(name, lab)
-                if not passed:
+                leaks = lab.leaks()
+                if leaks or not passed:
                     lab.evidence()
         except ToolError as error:
             say("molecule: %s: %s" % (name, error))
             return "failed"
         finished = time.monotonic()
-        outcome = "passed" if passed else "failed"
+        outcome = "passed" if passed and not leaks else "failed"
         say(
             "molecule: %s %s: %.0f s, %.0f s of it to start the nodes"
             % (name, outcome, finished - begun, started - begun)
         )
-        if not passed:
+        for leak in leaks:
+            say("molecule: %s: a secret of the controller is on a host: %s" % (name, leak))
+        if outcome == "failed":
             _show(folder)
         return outcome
 
