@@ -147,7 +147,8 @@ def make(entry: dict, connection: client.Connection) -> bytes:
     """The file for an entry of stepca_renewer, which may say only_by_play; OptionError for what cannot mean anything."""
     names = OPTIONS
     if entry.get("only_by_play"):
-        never_due = isinstance(wanted.parse(entry).not_after, datetime)
+        asked = wanted.parse({name: entry.get(name) for name in _WATCHED + ("not_after",)})
+        never_due = isinstance(asked.not_after, datetime)
         names, entry = _WATCHED, dict(entry, **({"renew_before": "0%"} if never_due else {}))
     content = {
         "version": VERSION,

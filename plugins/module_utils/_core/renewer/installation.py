@@ -29,7 +29,7 @@ class Installation:
         self._path = files.resolve(path, "path")
         self._config_path = config_path.rstrip("/") or "/"
         self._dry = dry
-        self._texts = {one: files.read(one) for one in configuration.paths(self._config_path)}
+        self._texts = {one: _known(one) for one in configuration.paths(self._config_path)}
         self.reasons = []
         self.problems = []
         self.warnings = []
@@ -85,7 +85,7 @@ class Installation:
         found = {os.path.dirname(os.path.realpath(metrics_path))} if metrics_path else set()
         for text in self._texts.values():
             with suppress(StepCAError):  # the renewer says so itself, at every run
-                found.update(configuration.parse(text or b"").folders())
+                found.update(configuration.parse(text).folders())
         return sorted(found)
 
     def _look_for_services(self, one: configuration.Configuration) -> None:
@@ -140,6 +140,14 @@ class Installation:
         self.differences.append(
             {"before_header": path, "after_header": path, "before": _shown(before), "after": _shown(after)}
         )
+
+
+def _known(path: str) -> bytes:
+    """What stands in a configuration; nothing where it cannot be read, which the renewer says itself, at every run."""
+    try:
+        return files.read(path) or b""
+    except HostFileError:
+        return b""
 
 
 def _shown(content) -> str:
