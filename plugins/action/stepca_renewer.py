@@ -45,9 +45,10 @@ class ActionModule(StepCAAction):
         entry = dict(entry, **{name: value for name, value in given.items() if entry.get(name) is None})
         asked = understand(entry)
         if asked.state == "present":
-            if self.options["unrenewable"] == "fail":
-                configuration.refuse_unrenewable(entry)
             configuration.check_hooks(entry)
+            entry["only_by_play"] = configuration.never_renewed(entry)
+            if entry["only_by_play"] and self.options["unrenewable"] == "fail":
+                raise OptionError(entry["only_by_play"])
         return entry
 
 

@@ -69,7 +69,8 @@ options:
       - What to do about a certificate that the renewer could never renew, because it is not for clients (no C(clientAuth)),
         the provisioner forbids renewal, the host does not reach the CA, or C(not_after) is a time. This is looked at when a
         certificate is new to the renewer, or its entry changed.
-      - V(warn) is for plays that renew by themselves.
+      - V(fail) leaves such a certificate out. V(warn) is for plays that renew by themselves; C(status) shows the certificate all
+        the same.
     type: str
     choices: [fail, warn]
     default: fail
@@ -168,7 +169,8 @@ def main():
             place.remove(asked["metrics_path"])
         else:
             place.install(_zipapp.build())
-            place.configure(entries_of(module), client.restore(told["connection"]), asked["metrics_path"])
+            connection, strict = client.restore(told["connection"]), asked["unrenewable"] == "fail"
+            place.configure(entries_of(module), connection, asked["metrics_path"], strict)
     except StepCAError as error:
         module.fail_json(msg=str(error))
     for problem in place.problems if asked["unrenewable"] == "warn" else []:

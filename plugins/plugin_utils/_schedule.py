@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 
+from ..module_utils._core import durations
 from ..module_utils._core.errors import OptionError
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -20,10 +21,11 @@ def schedule(interval: timedelta, host: str, option: str) -> dict:
     """
     seconds = int(interval.total_seconds())
     unit = next((unit for unit in (_MINUTE, _HOUR, _DAY) if seconds < unit), _DAY)
-    if not seconds or unit % seconds or (unit > _MINUTE and seconds % (unit // 60 if unit < _DAY else _HOUR)):
+    part = {_MINUTE: 1, _HOUR: _MINUTE, _DAY: _HOUR}[unit]  # what it must be a multiple of
+    if not seconds or interval % timedelta(seconds=part) or unit % seconds:
         raise OptionError(
             "%s: %s does not divide a minute, an hour or a day into equal parts. Give one that does, such as 5m, 15m, 1h or "
-            "6h; 24h at most." % (option, interval)
+            "6h; 24h at most." % (option, durations.format_duration(interval))
         )
     offset = int(hashlib.sha256(host.encode("utf-8", "surrogateescape")).hexdigest()[:8], 16) % seconds
     hour, minute, second = offset // _HOUR, offset // _MINUTE % 60, offset % 60
@@ -32,7 +34,8 @@ def schedule(interval: timedelta, host: str, option: str) -> dict:
     elif unit == _HOUR:
         calendar = "*:%02d/%d:%02d" % (minute, seconds // _MINUTE, second)
     else:
-        calendar = "%02d/%d:%02d:%02d" % (hour, seconds // _HOUR, minute, second)
+        every = "/%d" % (seconds // _HOUR) if seconds < _DAY else ""  # systemd refuses to count hours by 24
+        calendar = "%02d%s:%02d:%02d" % (hour, every, minute, second)
     minutes = _every(minute, 60, seconds // _MINUTE) if seconds < _HOUR else str(minute)
     return {"on_calendar": "*-*-* " + calendar, "cron": "%s %s * * *" % (minutes, _every(hour, 24, seconds // _HOUR))}
 

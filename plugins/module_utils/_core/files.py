@@ -120,6 +120,19 @@ def stage(target: str, content: bytes, tag: str) -> str:
     return path
 
 
+def put(path: str, content: bytes, mode: int) -> None:
+    """Replace one file, or make it, with this mode; HostFileError."""
+    staged = stage(path, content, "new")
+    with explained("write", path):
+        try:
+            os.chmod(staged, mode)
+            os.rename(staged, path)
+        except OSError:
+            with suppress(OSError):  # what failed first is the news
+                _forget(staged)
+            raise
+
+
 def inherit_owner(path: str, target: str) -> None:
     """Give a staged file the owner and group of the file that it replaces, as far as we may."""
     try:

@@ -258,7 +258,14 @@ def restore(wanted, context: Context, contents: dict) -> None:
             # As when it is installed: a run that ends midway can be finished.
             public = keys.fingerprint(keys.load(key, wanted.key_path))
             waiting.append((files.stage(wanted.key_path, key, public[:32]), wanted.key_path, "key"))
-        _replace(context, waiting, contents)
+        try:
+            _replace(context, waiting, contents)
+        except HalfReplaced:
+            raise
+        except Exception:
+            for staged, _target, _kind in waiting:
+                files.forget(staged)
+            raise
 
 
 def _replace(context: Context, waiting: list, contents: dict) -> None:

@@ -26,7 +26,7 @@ from . import (
     revocation,
     spending,
 )
-from .errors import ApiError, CertificateError, OptionError, StepCAError, TransportError
+from .errors import ApiError, CertificateError, HalfReplaced, OptionError, StepCAError, TransportError
 
 _NOBODY_VOUCHES = (
     "Only issuing it anew can help, and no option says who vouches: give provisioner and provisioner_password, or "
@@ -106,6 +106,8 @@ class Ladder:
                 raise self._context.learnt["lost"]
             self._context.roots = self._context.roots or self._authority.trust()
             return self._descend()
+        except HalfReplaced:
+            raise  # the key that waits belongs to the certificate that is in its place
         except Exception as error:
             if isinstance(error, TransportError):
                 # A CA that gave no answer to all attempts for one certificate is not asked again for each of the others.

@@ -18,8 +18,10 @@ import yaml
 PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
 CORE = PLUGINS / "module_utils" / "_core"
 COLLECTION = "ansible_collections.privatepki.stepca.plugins"
-CORE_FILES = sorted(CORE.glob("*.py"))
-CORE_NAMES = {path.stem for path in CORE_FILES}
+RENEWER = CORE / "renewer"
+CORE_FILES = sorted(CORE.rglob("*.py"))
+#: Dotted below the core, packages without their own name.
+CORE_NAMES = {".".join(path.relative_to(CORE).with_suffix("").parts) for path in CORE_FILES if path.stem != "__init__"}
 HOST_FILES = sorted([*(PLUGINS / "module_utils").rglob("*.py"), *(PLUGINS / "modules").glob("*.py")])
 ALL_FILES = sorted(PLUGINS.rglob("*.py"))
 
@@ -60,7 +62,7 @@ def importers(library: str) -> list[str]:
 
 
 def test_there_are_walls_to_look_at():
-    assert {"errors", "names", "plan", "library", "client"} <= CORE_NAMES
+    assert {"errors", "names", "plan", "library", "client", "renewer.command"} <= CORE_NAMES
     assert len(HOST_FILES) < len(ALL_FILES)
 
 
@@ -81,11 +83,19 @@ def test_the_core_imports_its_own_files_relatively(path):
     """Else it would not run where it is copied alone."""
     nodes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
     assert [node.module for node in nodes if not node.level and (node.module or "").startswith("ansible")] == []
-    assert {node.level for node in nodes} <= {0, 1}
+    assert {node.level for node in nodes} <= ({0, 1, 2} if path.parent == RENEWER else {0, 1})
 
 
-def test_the_package_of_the_core_is_empty():
-    assert (CORE / "__init__.py").read_text(encoding="utf-8").strip() == ""
+def test_the_core_does_not_know_the_renewer():
+    inside = COLLECTION + ".module_utils._core.renewer"
+    assert [
+        relative(path) for path in CORE.glob("*.py") if any(name.startswith(inside) for name in imported(path))
+    ] == []
+
+
+@pytest.mark.parametrize("package", [CORE, RENEWER], ids=relative)
+def test_the_packages_of_the_core_are_empty(package):
+    assert (package / "__init__.py").read_text(encoding="utf-8").strip() == ""
 
 
 @each_host_file
@@ -131,14 +141,14 @@ def run(code: str, folder: Path) -> str:
     return done.stderr if done.returncode else ""
 
 
-@pytest.mark.parametrize("name", sorted(CORE_NAMES - {"__init__"}))
+@pytest.mark.parametrize("name", sorted(CORE_NAMES))
 def test_the_core_runs_alone(copy, name):
     code = "import sys; sys.path.insert(0, sys.argv[1]); import core.%s; sys.exit('ansible' in sys.modules)"
     assert run(code % name, copy) == ""
 
 
 def test_without_cryptography_the_core_can_still_be_imported_to_say_so(copy):
-    names = ", ".join("core." + name for name in sorted(CORE_NAMES - {"__init__"}))
+    names = ", ".join("core." + name for name in sorted(CORE_NAMES))
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); sys.modules['cryptography'] = None; import %s; "
         "sys.exit('No' if core.library.is_new_enough() or not core.library.PROBLEM else 0)"
@@ -161,7 +171,7 @@ def cycle(package: Path) -> list[str]:
         edges = {stem: needs - leaves for stem, needs in edges.items() if stem not in leaves}
 
 
-@pytest.mark.parametrize("package", [CORE, PLUGINS / "plugin_utils"], ids=relative)
+@pytest.mark.parametrize("package", [CORE, RENEWER, PLUGINS / "plugin_utils"], ids=relative)
 def test_no_files_import_each_other_in_a_ring(package):
     assert cycle(package) == []
 

@@ -98,6 +98,9 @@ def main(arguments=None) -> int:
     except StepCAError as error:
         _complain("", error)
         return 1
+    except Exception as error:
+        _complain("", renewal.unforeseen(error))
+        return 1
 
 
 def _renew(told) -> int:
@@ -120,11 +123,6 @@ def _renew_one(path: str, told) -> bool:
         outcome, reasons, warnings = renewal.run(one, past, durations.now(), told.force, told.check)
     except StepCAError as error:
         _complain(subject, error)
-        return False
-    except Exception as error:  # whatever it is, the others shall be renewed
-        _complain(
-            subject, StepCAError("%s: %s. This should not happen: please report it." % (type(error).__name__, error))
-        )
         return False
     for warning in warnings:
         _say("warning: %s" % warning, 4)

@@ -4,13 +4,16 @@
 """What the renewer knows of one certificate: a file of JSON in the folder of configurations, which holds no secret.
 
 {"version": 1, "certificate": options of stepca_certificate, "ca": where the CA is and whom to trust,
- "reload": [...], "run_after": [...], "on_failure": [...], "rollback": false, "served": "443"}
+ "reload": [...], "run_after": [...], "on_failure": [...], "rollback": false, "served": "443",
+ "only_by_play": why the renewer looks at it but never renews it}
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -42,12 +45,16 @@ OPTIONS = (
 ) + outputs.OPTIONS
 #: What an entry says beside the options of stepca_certificate.
 HOOKS = ("reload", "run_after", "on_failure", "rollback", "served")
+_KEYS = ("version", "certificate", "ca", "only_by_play") + HOOKS
+#: What status has to know of a certificate that only a play renews.
+_WATCHED = ("certificate_path", "key_path", "csr_path", "sans", "common_name", "renew_before")
 ACTIONS = ("reload", "restart")
 _CHOICES = {
     "key_type": keys.KEY_TYPES,
     "key_policy": ("on_issue", "keep", "always"),
     "pkcs12_encryption": ("modern", "compatible"),
 }
+_MOST_RETRIES = 100
 _REMEDY = "Run the play again, which writes it anew."
 
 
@@ -64,7 +71,7 @@ class Configuration:
     """One certificate.
 
     options: as wanted.parse takes them; connection: client.Connection; reload: list of Service; run_after, on_failure:
-    lists of words; rollback: bool; served: (host, port) or None.
+    lists of words; rollback: bool; served: (host, port) or None; only_by_play: why it is never renewed here, or "".
     """
 
     options: dict
@@ -74,6 +81,7 @@ class Configuration:
     on_failure: list = field(default_factory=list)
     rollback: bool = False
     served: Optional[tuple] = None
+    only_by_play: str = ""
 
     @property
     def certificate_path(self) -> str:
@@ -104,25 +112,26 @@ def name_of(certificate_path: str) -> str:
     return "%s-%s.json" % (readable, digest[:8])
 
 
-def refuse_unrenewable(entry: dict) -> None:
-    """OptionError for an entry that no renewer could ever renew, as its options alone show."""
+def never_renewed(entry: dict) -> str:
+    """Why no renewer could ever renew this, as its options alone show: a sentence, or ""; OptionError."""
     asked = wanted.parse(entry)
     if asked.csr_path:
-        raise OptionError(
+        return (
             "csr_path: the renewer has no key of its own for %s, and a request that a user brings is signed again, which needs "
             "the provisioner. Renew it by a play (stepca_renewer: none), or let the host make the key."
             % asked.certificate_path
         )
     if isinstance(asked.not_after, datetime):
-        raise OptionError(
+        return (
             "not_after: %s is a time, and a certificate that ends at a time asked for is never renewed. Give a duration, or "
             "renew %s by a play (stepca_renewer: none)." % (entry["not_after"], asked.certificate_path)
         )
     if entry.get("pkcs12_password"):
-        raise OptionError(
+        return (
             "pkcs12_password: the renewer would have to keep it in %s on the host. Give pkcs12_password_file, a file of mode "
-            "0600 on the host." % FOLDER
+            "0600 on the host, or renew %s by a play (stepca_renewer: none)." % (FOLDER, asked.certificate_path)
         )
+    return ""
 
 
 def check_hooks(entry: dict) -> None:
@@ -135,13 +144,17 @@ def check_hooks(entry: dict) -> None:
 
 
 def make(entry: dict, connection: client.Connection) -> bytes:
-    """The file for an entry of stepca_renewer; OptionError for what cannot mean anything."""
+    """The file for an entry of stepca_renewer, which may say only_by_play; OptionError for what cannot mean anything."""
+    names = OPTIONS
+    if entry.get("only_by_play"):
+        never_due = isinstance(wanted.parse(entry).not_after, datetime)
+        names, entry = _WATCHED, dict(entry, **({"renew_before": "0%"} if never_due else {}))
     content = {
         "version": VERSION,
-        "certificate": {name: entry[name] for name in OPTIONS if entry.get(name) not in (None, "", [])},
+        "certificate": {name: entry[name] for name in names if entry.get(name) not in (None, "", [])},
         "ca": client.describe(connection),
     }
-    content.update({name: entry[name] for name in HOOKS if entry.get(name)})
+    content.update({name: entry[name] for name in HOOKS + ("only_by_play",) if entry.get(name)})
     text = (json.dumps(content, indent=2, sort_keys=True) + "\n").encode("ascii")
     parse(text)
     return text
@@ -155,60 +168,80 @@ def parse(text: bytes) -> Configuration:
         raise OptionError("it is no JSON: %s" % error) from None
     if not isinstance(content, dict) or content.get("version") != VERSION:
         raise OptionError("it is no configuration of version %d" % VERSION)
-    unknown = sorted(set(content) - {"version", "certificate", "ca"} - set(HOOKS))
-    if unknown:
-        raise OptionError("%s: no such key" % ", ".join(unknown))
+    _refuse_unknown(content, _KEYS, "key")
     found = Configuration(
         _options(content.get("certificate")),
         _connection(content.get("ca")),
         [_service(one) for one in _listed(content, "reload")],
         _words(content, "run_after"),
         _words(content, "on_failure"),
-        _flag(content, "rollback"),
+        content.get("rollback", False),
         parse_served(content["served"]) if content.get("served") else None,
+        str(content.get("only_by_play") or ""),
     )
-    found.wanted()
+    if not isinstance(found.rollback, bool):
+        raise OptionError("rollback: %r is neither true nor false" % (found.rollback,))
+    if found.wanted().csr_path and not found.only_by_play:
+        raise OptionError("csr_path: only a play can renew what a user's request is for")
     return found
+
+
+def _refuse_unknown(given: dict, known, noun: str) -> None:
+    for name in sorted(set(given) - set(known)):
+        close = difflib.get_close_matches(name, known, n=1)
+        raise OptionError("%s: no such %s.%s" % (name, noun, " Is it %s?" % close[0] if close else ""))
 
 
 def _options(given) -> dict:
     if not isinstance(given, dict):
         raise OptionError("certificate: it does not say which")
-    unknown = sorted(set(given) - set(OPTIONS))
-    if unknown:
-        raise OptionError("%s: no such option of a certificate here" % ", ".join(unknown))
+    _refuse_unknown(given, OPTIONS + _WATCHED, "option of a certificate here")
     for name, value in given.items():
-        many = isinstance(value, list) and name == "sans" and all(isinstance(one, str) for one in value)
-        if not many and not (isinstance(value, (str, int, float)) and name != "sans"):
+        if name == "backup":
+            fits = isinstance(value, bool)
+        elif name == "sans":
+            fits = isinstance(value, list) and all(map(_is_text, value))
+        else:
+            fits = _is_text(value)
+        if not fits or value not in _CHOICES.get(name, [value]):
             raise OptionError("%s: %r is no value for it" % (name, value))
-        if value not in _CHOICES.get(name, [value]):
-            raise OptionError("%s: %r is none of %s" % (name, value, ", ".join(_CHOICES[name])))
-        if (name.endswith("_path") or name.endswith("_file")) and not os.path.isabs(str(value)):
+        if (name.endswith("_path") or name.endswith("_file")) and not os.path.isabs(value):
             raise OptionError("%s: %r is not an absolute path" % (name, value))
     return given
+
+
+def _is_text(value) -> bool:
+    """Whether it is text that can be part of a path, a command, a certificate."""
+    try:
+        return isinstance(value, str) and b"\0" not in os.fsencode(value)
+    except UnicodeError:
+        return False
 
 
 def _connection(told) -> client.Connection:
     try:
         connection = client.restore(told)
-        urls = [client.parse_url(url) for url in connection.urls]
-        prints = [client.parse_fingerprint(one) for one in connection.fingerprints]
+        connection.urls = [client.parse_url(url) for url in connection.urls]
+        connection.fingerprints = [client.parse_fingerprint(one) for one in connection.fingerprints]
         connection.timeout, connection.retries = float(connection.timeout), int(connection.retries)
-        connection.name = connection.name and str(connection.name)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise OptionError("ca: it does not say where the CA is and whom to trust") from None
-    if not urls or not prints:
-        raise OptionError("ca: it lacks %s" % ("urls" if not urls else "fingerprints"))
+        fits = connection.name is None or _is_text(connection.name)
+        fits = fits and 0 < connection.timeout < math.inf and 0 <= connection.retries <= _MOST_RETRIES
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        fits = False
+    if not fits:
+        raise OptionError("ca: it does not say where the CA is and whom to trust")
+    if not connection.urls or not connection.fingerprints:
+        raise OptionError("ca: it lacks %s" % ("fingerprints" if connection.urls else "urls"))
     return connection
 
 
 def parse_served(text) -> tuple:
     """(host, port) of "443" or "host:port"; OptionError."""
-    host, _colon, port = str(text).strip().rpartition(":")
-    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not re.match("[0-9]{1,5}$", port) or not 0 < int(port) < 65536 or (":" in host and "[" not in str(text)):
+    form = r"(?:(?:([A-Za-z0-9._-]+)|\[([0-9A-Fa-f:.]+)\]):)?([0-9]{1,5})"
+    found = re.fullmatch(form, str(text).strip())
+    if not found or not 0 < int(found.group(3)) < 65536:
         raise OptionError("served: %r is no port. Write 443, host:443 or [::1]:443." % (text,))
-    return host or "localhost", int(port)
+    return found.group(1) or found.group(2) or "localhost", int(found.group(3))
 
 
 def _service(given) -> Service:
@@ -218,7 +251,7 @@ def _service(given) -> Service:
     service = Service(told["name"], str(told.get("action") or "reload"))
     # The role takes them as the module systemd_service does, too.
     service.action = {"reloaded": "reload", "restarted": "restart"}.get(service.action, service.action)
-    if service.action not in ACTIONS or not re.match(r"[A-Za-z0-9:_.@\\-]+$", service.name) or service.name[0] == "-":
+    if service.action not in ACTIONS or not re.fullmatch(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*", service.name):
         raise OptionError("reload: %r is no service, or its action is neither reload nor restart." % (given,))
     return service
 
@@ -232,15 +265,9 @@ def _listed(content: dict, name: str) -> list:
 
 def _words(content: dict, name: str) -> list:
     words = _listed(content, name)
-    if not all(isinstance(word, (str, int, float)) for word in words) or words[:1] == [""]:
+    if not all(map(_is_text, words)) or words[:1] == [""]:
         raise OptionError("%s: %r is no command. Give a list of words, the program first." % (name, words))
-    return [str(word) for word in words]
-
-
-def _flag(content: dict, name: str) -> bool:
-    if not isinstance(content.get(name, False), bool):
-        raise OptionError("%s: %r is neither true nor false" % (name, content[name]))
-    return content.get(name, False)
+    return words
 
 
 def load(path: str) -> Configuration:

@@ -11,7 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Optional
 
-from .. import files
+from .. import durations, files
+from ..errors import OptionError
 
 FOLDER = "/var/lib/stepca"
 
@@ -30,32 +31,38 @@ class History:
     error: str = ""
     pending: bool = False
 
-    @property
-    def failing(self) -> bool:
-        """Whether the last run ended in an error."""
-        return bool(self.error)
-
     def save(self) -> None:
         """Write it down; HostFileError."""
         content = {name: value for name, value in vars(self).items() if name != "path"}
-        staged = files.stage(self.path, (json.dumps(content, sort_keys=True) + "\n").encode("ascii"), "new")
-        with files.explained("write", self.path):
-            os.chmod(staged, 0o644)
-            os.rename(staged, self.path)
+        files.put(self.path, (json.dumps(content, sort_keys=True) + "\n").encode("ascii"), 0o644)
 
 
 def load(folder: str, name: str) -> History:
-    """The history of the configuration of this name; an empty one where there is none that can be read."""
+    """The history of the configuration of this name; of what makes no sense nothing is believed. HostFileError."""
     history = History(os.path.join(folder, name))
     try:
         content = json.loads((files.read(history.path) or b"{}").decode("utf-8"))
     except (ValueError, RecursionError):
         return history
-    shape = {"last_success": str, "last_error": str, "error": str, "pending": bool}
-    for key, kind in shape.items():
-        if isinstance(content, dict) and isinstance(content.get(key), kind):
+    for key, fits in _SHAPE.items():
+        if isinstance(content, dict) and fits(content.get(key)):
             setattr(history, key, content[key])
     return history
+
+
+def _is_time(value) -> bool:
+    try:
+        return bool(durations.parse_time(value, "time"))
+    except OptionError:
+        return False
+
+
+_SHAPE = {
+    "last_success": _is_time,
+    "last_error": _is_time,
+    "error": lambda value: isinstance(value, str),
+    "pending": lambda value: isinstance(value, bool),
+}
 
 
 def one_line(text: str) -> str:

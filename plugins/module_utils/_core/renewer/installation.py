@@ -14,6 +14,9 @@ from ..errors import HostFileError, StepCAError
 from . import configuration, history
 from .renewable import Renewable
 
+#: Names of the folders that are removed with us, once they are empty. A folder of another name is somebody else's.
+_FOLDERS = ("renew.d", "stepca")
+
 
 class Installation:
     """path: of the renewer; config_path: folder of the configurations; dry: say what would be done, and do nothing.
@@ -35,8 +38,11 @@ class Installation:
         """Put the renewer there; HostFileError."""
         self._put(self._path, content, 0o755)
 
-    def configure(self, entries: list, connection, metrics_path) -> None:
-        """Have the configurations say what the entries say; OptionError, HostFileError. Those of other certificates stay."""
+    def configure(self, entries: list, connection, metrics_path, strict: bool) -> None:
+        """Have the configurations say what the entries say; OptionError, HostFileError. Those of other certificates stay.
+
+        strict: leave out what could never be renewed, so that the next run complains again.
+        """
         self._refuse_missing_folder(metrics_path)
         renewable = Renewable(connection)
         for entry in entries:
@@ -50,6 +56,8 @@ class Installation:
             if self._texts.get(path) != text:
                 problem = renewable.problem(configuration.parse(text))
                 self.problems += [problem] if problem else []
+                if problem and strict:
+                    continue
             self._put(path, text, 0o644)
             self._texts[path] = text
 
@@ -60,10 +68,11 @@ class Installation:
         for path in self._texts:
             self._forget(os.path.basename(path))
         self._texts = {}
-        folders = [self._config_path, os.path.dirname(self._path), history.FOLDER]
-        for folder in folders + [os.path.dirname(self._config_path)] if not self._dry else []:
-            with suppress(OSError):  # others may keep files there
-                os.rmdir(folder)
+        folders = [self._config_path, os.path.dirname(self._config_path), os.path.dirname(self._path), history.FOLDER]
+        for folder in folders if not self._dry else []:
+            if os.path.basename(folder) in _FOLDERS:
+                with suppress(OSError):  # others may keep files there
+                    os.rmdir(folder)
 
     def configurations(self) -> list:
         """The paths of all configurations."""
@@ -99,10 +108,7 @@ class Installation:
         if self._dry:
             return
         files.make_folder(os.path.dirname(path))
-        staged = files.stage(path, content, "new")
-        with files.explained("write", path):
-            os.chmod(staged, mode)
-            os.rename(staged, path)
+        files.put(path, content, mode)
 
     @staticmethod
     def _is_ours(path: str, mode: int) -> bool:

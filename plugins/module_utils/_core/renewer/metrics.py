@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-
 from .. import durations, files
 
 #: (name, what it says, how it is read from a row of status, None where there is nothing to say)
@@ -57,10 +55,7 @@ def render(rows: list) -> str:
 
 def write(path: str, rows: list) -> None:
     """Replace the file as one; HostFileError."""
-    staged = files.stage(path, render(rows).encode("utf-8", "surrogateescape"), "new")
-    with files.explained("write", path):
-        os.chmod(staged, 0o644)  # node_exporter is another user
-        os.rename(staged, path)
+    files.put(path, render(rows).encode("utf-8", "surrogateescape"), 0o644)  # node_exporter is another user
 
 
 def _seconds(time):

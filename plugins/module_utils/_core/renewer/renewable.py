@@ -20,6 +20,8 @@ class Renewable:
 
     def problem(self, one) -> str:
         """Why this configuration.Configuration will never be renewed, a sentence; "" where nothing speaks against it."""
+        if one.only_by_play:
+            return one.only_by_play
         for option, words in (("run_after", one.run_after), ("on_failure", one.on_failure)):
             if words and not shutil.which(words[0]):
                 return "%s: %s is no program that this host can run." % (option, words[0])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import datetime
 
-from .. import client, durations, files, fileset, ladder, record
+from .. import certificates, client, durations, files, fileset, ladder, outputs, record
 from ..errors import CertificateError, StepCAError
 from . import history, served, services
 
@@ -41,19 +41,35 @@ class Renewal:
         """
         context = self._context(bool(tokens))
         answer = ladder.examine(self._asked(), context, self._one.connection)
-        outcome, reasons = answer["outcome"], answer["reasons"]
-        if outcome == "issued" and not tokens:
-            raise CertificateError("%s: %s. %s." % (self._one.certificate_path, "; ".join(reasons), _ONLY_A_PLAY))
+        if answer["outcome"] == "issued" and not tokens:
+            raise CertificateError(
+                "%s: %s. %s." % (self._one.certificate_path, "; ".join(answer["reasons"]), _ONLY_A_PLAY)
+            )
         if self._dry:
-            return outcome, reasons, answer["warnings"]
-        former = self._snapshot() if self._one.rollback else None
+            return answer["outcome"], answer["reasons"], answer["warnings"]
+        if answer["outcome"] != "none" and not self._past.pending:
+            # Before anything is replaced: whatever becomes of this run, the services will be told.
+            self._past.pending = True
+            self._past.save()
+        context.dry = False
+        answer = ladder.examine(self._asked(), context, self._one.connection)
+        outcome, reasons, former = answer["outcome"], answer["reasons"], {}
         if outcome in ("issued", "rekeyed", "renewed"):
+            former = self._snapshot(context) if self._one.rollback and outcome != "issued" else {}
             done = self._obtain(context, answer, tokens or {})
             outcome, reasons = done["outcome"], reasons + done["reasons"]
-        if outcome != "none":
-            self._past.pending = True
-        self._tell(context, former)
+        if self._past.pending:
+            self._tell(context, former)
         return outcome, reasons, answer["warnings"]
+
+    def watch(self) -> tuple:
+        """The same for what only a play renews: an error where it is due."""
+        chain, problem = fileset.read_chain(self._wanted.certificate_path)
+        if problem or certificates.renew_at(chain, self._wanted.renew_before) <= self._now:
+            raise CertificateError(
+                "%s: %s. %s" % (self._one.certificate_path, problem or "it is due", self._one.only_by_play)
+            )
+        return "none", [], []
 
     def _asked(self):
         """What is wanted; with force, due at any moment of its life."""
@@ -67,7 +83,7 @@ class Renewal:
             fingerprints=connection.fingerprints,
             provisioner=None,  # it vouched once, and a renewal does not ask it
             finish=self._inherit,
-            dry=self._dry,
+            dry=True,
             audiences=tuple(client.audiences(connection, "renew")),
             by_host=True,
             can_issue=can_issue,
@@ -81,86 +97,83 @@ class Renewal:
         return []
 
     def _obtain(self, context: fileset.Context, answer: dict, tokens: dict) -> dict:
-        """Have it renewed; before anything is replaced it is written down that services will have to know."""
-        before, self._past.pending = self._past.pending, True
-        self._past.save()
         asked = {"outcome": answer["outcome"], "csr": answer.get("csr"), "digest": answer["digest"]}
-        try:
-            climbing = ladder.Ladder(
-                self._wanted,
-                context,
-                self._one.connection,
-                dict(asked, source="", revoke=None, without_token=_ONLY_A_PLAY),
-                tokens,
-            )
-            return climbing.run()
-        except StepCAError:
-            # Nothing was replaced, or the next run finishes it and sees that as a change.
-            self._past.pending = before
-            raise
+        asked.update(source="", revoke=None, without_token=_ONLY_A_PLAY)
+        return ladder.Ladder(self._wanted, context, self._one.connection, asked, tokens).run()
 
-    def _snapshot(self) -> dict:
-        """{path: (content, kind)} of the set as it is."""
+    def _snapshot(self, context: fileset.Context) -> dict:
+        """{path: (content, kind)} of the set as it is; what an earlier rollback did not come to is made anew of the pair."""
         listed = [(path, kind) for _option, path, kind in fileset.written(self._wanted)]
         listed.append((record.path_of(self._wanted.certificate_path), "record"))
-        found = {path: (files.read(path), kind) for path, kind in listed}
-        return {path: one for path, one in found.items() if one[0] is not None}
+        known = {path: (files.read(path), kind) for path, kind in listed}
+        found = fileset.read(self._wanted, context)
+        pair = fileset.pair_of(self._wanted, found.chain, found.key, found.roots)
+        for option in fileset.compare_derived(self._wanted, found):
+            known[self._wanted.outputs[option]] = (outputs.make(option, pair), outputs.KINDS[option])
+        return {path: one for path, one in known.items() if one[0] is not None}
 
-    def _tell(self, context: fileset.Context, former) -> None:
-        """Tell the services, where something changed now or before a crash; see that the port serves the new one."""
-        if not self._past.pending:
-            return
+    def _tell(self, context: fileset.Context, former: dict) -> None:
+        """Tell the services, and see that the port serves the new certificate; HookError, StillServed.
+
+        former: what comes back where they refuse it, {} where nothing does.
+        """
         try:
             services.tell(self._one)
-            stale = served.wait(self._one)
         except services.HookError as error:
-            if not former:
-                raise services.HookError("%s was replaced, but: %s" % (self._one.certificate_path, error)) from None
-            self._roll_back(context, former, error)
+            text = "%s was replaced, but: %s" % (self._one.certificate_path, error)
+            if former:
+                text = "%s %s" % (text, self._roll_back(context, former))
+            raise services.HookError(text) from None
         self._past.pending = False
-        if stale:
-            raise services.HookError(stale)
+        served.wait(self._one)
 
-    def _roll_back(self, context: fileset.Context, former: dict, error: services.HookError) -> None:
-        """The former files again, and the services told so; always raises."""
-        fileset.restore(self._wanted, context, former)
-        text = "%s was replaced, but: %s The former files are back in their places" % (
-            self._one.certificate_path,
-            error,
-        )
+    def _roll_back(self, context: fileset.Context, former: dict) -> str:
+        """The former files again, and the services told so; what came of it, a sentence."""
+        try:
+            fileset.restore(self._wanted, context, former)
+        except StepCAError as error:
+            return "The former files cannot be put back: %s" % error
         try:
             services.tell(self._one)
-        except services.HookError as again:
-            raise services.HookError("%s, and still: %s" % (text, again)) from None
+        except services.HookError as error:
+            return "The former files are back in their places, and still: %s" % error
         self._past.pending = False
-        raise services.HookError("%s. The next run tries again." % text)
+        return "The former files are back in their places. The next run tries again."
 
 
 def run(one, past: history.History, now: datetime, force: bool = False, dry: bool = False, tokens=None) -> tuple:
     """Renewal.run, remembered; and on_failure run where it failed. StepCAError as of Renewal."""
     try:
-        outcome = Renewal(one, past, now, force, dry).run(tokens)
-    except StepCAError as error:
+        renewal = Renewal(one, past, now, force, dry)
+        outcome = renewal.watch() if one.only_by_play else renewal.run(tokens)
         if not dry:
-            _remember_failure(one, past, now, error)
-        raise
-    if not dry:
-        past.last_success, past.error = durations.format_time(now.replace(microsecond=0)), ""
-        past.save()
-    return outcome
+            past.last_success, past.error = durations.format_time(now.replace(microsecond=0)), ""
+            past.save()
+        return outcome
+    except Exception as error:
+        known = error if isinstance(error, StepCAError) else unforeseen(error)
+        if not dry:
+            _remember_failure(one, past, now, known)
+        raise known from None
+
+
+def unforeseen(error: Exception) -> StepCAError:
+    """A mistake of ours, in words that a log can hold."""
+    return StepCAError("%s: %s. This should not happen: please report it." % (type(error).__name__, error))
 
 
 def _remember_failure(one, past: history.History, now: datetime, error: StepCAError) -> None:
     """Write the failure down and tell those who want to know; whatever goes wrong with that is added to the error."""
+    text = history.one_line(str(error))
     past.last_error = durations.format_time(now.replace(microsecond=0))
-    past.error = history.one_line(str(error))
+    past.error = "" if isinstance(error, served.StillServed) else text  # which status sees, as long as it is so
     problems = []
     try:
         past.save()
     except StepCAError as full:
-        problems.append(str(full))
+        problems += [str(full)] if str(full) != str(error) else []
     if one.on_failure:
-        environment = {"STEPCA_CERTIFICATE_PATH": one.certificate_path, "STEPCA_ERROR": past.error}
+        environment = {"STEPCA_CERTIFICATE_PATH": one.certificate_path, "STEPCA_ERROR": text}
         try:
             services.run(one.on_failure, environment)
         except services.HookError as failed:

@@ -18,6 +18,10 @@ _SECONDS = 5.0
 _PATIENCE = 15.0
 
 
+class StillServed(StepCAError):
+    """Not the certificate of the file is served, or nothing is."""
+
+
 def problem(configuration) -> str:
     """ "" where the port serves the certificate of the file, or no port is named; else a sentence."""
     if configuration.served is None:
@@ -41,13 +45,15 @@ def problem(configuration) -> str:
     )
 
 
-def wait(configuration, patience: float = _PATIENCE) -> str:
-    """problem(), after a while at most in which a service takes up what it was told."""
+def wait(configuration, patience: float = _PATIENCE) -> None:
+    """StillServed unless the port serves the certificate of the file after a while at most."""
     deadline = time.monotonic() + patience
     while True:
         found = problem(configuration)
-        if not found or time.monotonic() > deadline:
-            return found
+        if not found:
+            return
+        if time.monotonic() > deadline:
+            raise StillServed(found)
         time.sleep(0.2)
 
 

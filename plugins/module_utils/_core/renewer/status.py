@@ -25,11 +25,11 @@ def look(path: str, memory: str, now: datetime) -> dict:
     (sentence or ""), serial, not_after, renew_at (RFC 3339), days_left, served (whether the port serves the file, None
     where none is named), last_success, last_error, error.
     """
-    past = history.load(memory, os.path.basename(path))
     row = {"certificate_path": path, "state": "failing", "problem": "", "serial": None, "not_after": None}
-    row.update(renew_at=None, days_left=None, served=None)
-    row.update(last_success=past.last_success, last_error=past.last_error, error=past.error)
+    row.update(renew_at=None, days_left=None, served=None, last_success=None, last_error=None, error="")
     try:
+        past = history.load(memory, os.path.basename(path))
+        row.update(last_success=past.last_success, last_error=past.last_error, error=past.error)
         one = configuration.load(path)
         row["certificate_path"] = one.certificate_path
         row.update(_look_at_files(one, now))
@@ -47,7 +47,7 @@ def _look_at_files(one: configuration.Configuration, now: datetime) -> dict:
     wanted = one.wanted()
     roots = one.connection.roots or None
     key_path = wanted.key_path
-    if os.path.exists(key_path) and not os.access(key_path, os.R_OK):
+    if key_path and os.path.exists(key_path) and not os.access(key_path, os.R_OK):
         key_path = None  # who may not read it can be told the rest
     found = info.look(wanted.certificate_path, key_path, wanted.renew_before, roots, one.connection.fingerprints, now)
     if not found["exists"]:

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+
+"""A renewal that is killed, or whose disk fails, at any one of the calls by which it changes files.
+
+The next run finishes. Services hear of each change, once at least, and never while key and certificate differ.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import signal
+import sys
+import traceback
+
+import pytest
+
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import files
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HalfReplaced, StepCAError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import services
+from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import pair_of
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.killing import Points, assert_private
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.renewer.renewing import start
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+FAULTS = (errno.ENOSPC, errno.EACCES, errno.EROFS)
+POLICIES = {"same key": "on_issue", "new key": "always"}
+
+
+class Recorder:
+    """In the place of the services: writes down which certificate they were told of, in a file beside the set.
+
+    refuses: the content of the one certificate that they take, None where they take any.
+    """
+
+    def __init__(self, host, refuses=False):
+        self.host = host
+        self.log = host.tls.parent / "log"
+        self.taken = certificate(host) if refuses else None
+
+    def __call__(self, _one):
+        public, key, _names = pair_of(self.host.tls)
+        now = certificate(self.host)
+        with open(self.log, "ab") as stream:
+            stream.write(b"%s %s\n" % (b"whole" if public == key else b"MIXED", fingerprint(now)))
+        if self.taken not in (None, now):
+            raise services.HookError("refused.")
+
+    def lines(self) -> list:
+        return self.log.read_text(encoding="ascii").splitlines() if self.log.exists() else []
+
+
+def certificate(host) -> bytes:
+    return files.read(str(host.tls / "site.crt"))
+
+
+def fingerprint(pem: bytes) -> bytes:
+    return b"%d" % (hash(pem) & 0xFFFFFFFF)
+
+
+class Site:
+    """A host whose certificate is due, each time again."""
+
+    def __init__(self, folder, monkeypatch, policy, rollback=False):
+        self.host = start(folder, monkeypatch)
+        outputs = {name: str(self.host.tls / ("site." + name[:-5])) for name in ("combined_path", "chain_path")}
+        self.host.enrol(key_policy=policy, rollback=rollback, **outputs)
+        self.recorder = Recorder(self.host, refuses=rollback)
+        monkeypatch.setattr(services, "tell", self.recorder)
+        # What is killed is a process, not the machine.
+        monkeypatch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
+        self.kept = folder / "kept"
+        for one in (self.host.tls, self.host.state):
+            shutil.copytree(one, self.kept / one.name)
+        self.old = self.host.save()
+
+    def again(self) -> None:
+        """As it was at first."""
+        for one in (self.host.tls, self.host.state):
+            shutil.rmtree(one)
+            shutil.copytree(self.kept / one.name, one)
+        self.recorder.log.unlink(missing_ok=True)
+
+    def run(self) -> None:
+        """One run; where the services refuse, that is not the end."""
+        try:
+            self.host.renew()
+        except services.HookError as error:
+            assert "refused" in str(error)
+
+    def points(self, monkeypatch) -> list:
+        """The names of the points of a run that nothing disturbs."""
+        with monkeypatch.context() as patched:
+            names = Points().install(patched.setattr).names
+            self.run()
+        self.again()
+        return names
+
+    def run_killed(self, number, after) -> None:
+        """Run in a process that is killed at this point."""
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.umask(0)
+                Points(number, lambda: os.kill(os.getpid(), signal.SIGKILL), after).install()
+                self.run()
+            except BaseException:
+                traceback.print_exc(file=sys.stderr)
+            finally:
+                os._exit(1)
+        assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+
+    def assert_whole(self) -> None:
+        """Every file of the set is of one certificate and its key; nobody was told of a mixture."""
+        public, key, _names = pair_of(self.host.tls)
+        assert public == key
+        leaf, pem = certificate(self.host), (self.host.tls / "site.key").read_bytes()
+        assert (self.host.tls / "site.combined").read_bytes() == pem + leaf
+        assert (self.host.tls / "site.chain").read_bytes() == leaf[leaf.index(b"-----BEGIN", 20) :]
+        assert_private({name: (one[2] & 0o777, one[3]) for name, one in self.host.save().items()})
+        assert "MIXED" not in " ".join(self.recorder.lines())
+
+    def assert_told(self) -> None:
+        """The last of which the services know is what lies there."""
+        assert self.recorder.lines()[-1].split()[1].encode("ascii") == fingerprint(certificate(self.host))
+        assert not self.host.history().pending
+
+    def settle(self) -> None:
+        """The next run."""
+        self.run()
+        self.assert_whole()
+        self.assert_told()
+
+
+@pytest.fixture(name="policy", params=list(POLICIES.values()), ids=list(POLICIES))
+def fixture_policy(request):
+    return request.param
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_renewal_killed_at_any_point(tmp_path, monkeypatch, record_property, policy, after):
+    site = Site(tmp_path, monkeypatch, policy)
+    names = site.points(monkeypatch)
+    for number in range(1, len(names) + 1):
+        site.again()
+        site.run_killed(number, after)
+        site.settle()
+        assert certificate(site.host) != site.old["site.crt"][3]
+        assert len(site.recorder.lines()) <= 2
+    record_property("points", "%d kills of a renewal" % len(names))
+
+
+def test_a_rollback_killed_at_any_point(tmp_path, monkeypatch, record_property, policy):
+    """Whichever set the next run finds or makes, in the end the former one is back, and the services know."""
+    site = Site(tmp_path, monkeypatch, policy, rollback=True)
+    names = site.points(monkeypatch)
+    for number in range(1, len(names) + 1):
+        site.again()
+        site.run_killed(number, after=False)
+        site.run()
+        site.assert_whole()
+        found = site.host.history()
+        if certificate(site.host) == site.old["site.crt"][3]:
+            site.assert_told()
+            shown = {name: one for name, one in site.host.save().items() if not name.startswith(".")}
+            assert shown == {name: one for name, one in site.old.items() if not name.startswith(".")}
+        else:  # it ended after the new set was in its place, of which the services want nothing
+            assert found.pending and "was replaced, but: refused." in found.error
+    record_property("points", "%d kills of a renewal that is rolled back" % len(names))
+
+
+@pytest.mark.parametrize(
+    "code, lasting",
+    [(code, False) for code in FAULTS] + [(errno.ENOSPC, True)],
+    ids=[*[errno.errorcode[code] for code in FAULTS], "for good"],
+)
+def test_a_disk_that_fails_at_any_point(tmp_path, monkeypatch, record_property, policy, code, lasting):
+    site = Site(tmp_path, monkeypatch, policy)
+    names = site.points(monkeypatch)
+
+    def fail():
+        raise OSError(code, os.strerror(code))
+
+    for number, name in enumerate(names, 1):
+        site.again()
+        error = None
+        with monkeypatch.context() as patched:
+            Points(number, fail, lasting=lasting).install(patched.setattr)
+            try:
+                site.host.renew()
+            except StepCAError as caught:
+                error = caught
+        if error is not None:
+            assert os.strerror(code) in str(error) and "This should not happen" not in str(error), name
+            told = bool(site.recorder.lines())
+            if not told and not isinstance(error, HalfReplaced):
+                shown = {one: content for one, content in site.host.save().items() if not one.startswith(".")}
+                assert shown == {one: content for one, content in site.old.items() if not one.startswith(".")}, name
+            if not lasting:
+                assert os.strerror(code) in site.host.history().error
+                assert re.search(r"\. \w.*\.$", str(error)), "what to do next"
+        if code == errno.ENOSPC:  # what is left to recover from is the same with any of them
+            site.settle()
+    record_property("points", "%d calls of a renewal failed" % len(names))
+
+
+def test_a_key_that_waits_for_the_next_run_is_not_thrown_away(tmp_path, monkeypatch):
+    """The certificate is in its place, its key is not, and the disk lets nothing be put back."""
+    site = Site(tmp_path, monkeypatch, "always")
+    rename = os.rename
+
+    def failing(source, target):
+        if str(target).endswith("site.key"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target)
+
+    def fail(*_all):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched, pytest.raises(HalfReplaced, match="the next run finishes"):
+        patched.setattr(os, "rename", failing)
+        patched.setattr(files, "_put_back", fail)
+        site.host.renew()
+    assert site.host.history().pending and site.recorder.lines() == []
+    site.host.stand_in.asked.clear()
+    site.settle()
+    assert site.host.stand_in.asked == [] and len(site.recorder.lines()) == 1

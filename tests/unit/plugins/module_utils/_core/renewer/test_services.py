@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+
+"""Services are told by those who may: by systemd in its own units, by `service` and as children where it does not run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import client
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import services
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer.configuration import (
+    Configuration,
+    Service,
+)
+
+
+def configured(**more):
+    return Configuration({"certificate_path": "/etc/tls/site.crt"}, client.Connection([], []), **more)
+
+
+@pytest.fixture(name="calls")
+def fixture_calls(monkeypatch):
+    """What would be run; calls.answers: {first words: (code, output)}."""
+
+    class Calls(list):
+        answers = {}
+
+    found = Calls()
+
+    def run(command, **more):
+        found.append(command)
+        answers = [one for words, one in found.answers.items() if " ".join(command).startswith(words)]
+        code, output = answers[0] if answers else (0, b"")
+        return subprocess.CompletedProcess(command, code, output)
+
+    monkeypatch.setattr(services.subprocess, "run", run)
+    return found
+
+
+@pytest.fixture(name="systemd")
+def fixture_systemd(monkeypatch):
+    monkeypatch.setattr(services, "systemd_runs", lambda: True)
+
+
+@pytest.fixture(name="bare")
+def fixture_bare(monkeypatch):
+    monkeypatch.setattr(services, "systemd_runs", lambda: False)
+
+
+def test_systemd_reloads_what_runs(calls, systemd):
+    calls.answers = {"systemctl is-active --quiet -- stopped": (3, b"")}
+    services.tell(configured(reload=[Service("nginx"), Service("stopped"), Service("db@1", "restart")]))
+    assert calls == [
+        ["systemctl", "is-active", "--quiet", "--", "nginx"],
+        ["systemctl", "reload", "--", "nginx"],
+        ["systemctl", "is-active", "--quiet", "--", "stopped"],
+        ["systemctl", "is-active", "--quiet", "--", "db@1"],
+        ["systemctl", "restart", "--", "db@1"],
+    ]
+
+
+def test_service_reloads_where_there_is_no_systemd(calls, bare):
+    calls.answers = {"service stopped": (3, b"")}
+    services.tell(configured(reload=[Service("nginx"), Service("stopped")]))
+    assert calls == [["service", "nginx", "status"], ["service", "nginx", "reload"], ["service", "stopped", "status"]]
+
+
+def test_commands_run_in_units_of_their_own(calls, systemd):
+    services.run(["/bin/mail", "-s", "it failed"], {"STEPCA_ERROR": "no; $(way)", "A": "1"})
+    assert calls == [
+        ["systemd-run", "--quiet", "--collect", "--wait", "--pipe", "--setenv=A=1", "--setenv=STEPCA_ERROR=no; $(way)"]
+        + ["--", "/bin/mail", "-s", "it failed"]
+    ]
+
+
+def test_all_that_failed_is_named(calls, systemd):
+    calls.answers = {"systemctl reload -- nginx": (1, b"bad\nconfiguration.\n"), "systemd-run": (9, b"")}
+    with pytest.raises(services.HookError) as caught:
+        services.tell(configured(reload=[Service("nginx"), Service("haproxy")], run_after=["/bin/hook", "x"]))
+    assert str(caught.value) == (
+        "systemctl reload -- nginx failed with code 1: bad configuration. See journalctl -u nginx. "
+        "The command /bin/hook x failed with code 9: it said nothing."
+    )
+    assert ["systemctl", "reload", "--", "haproxy"] in calls
+
+
+def test_without_systemd_nobody_is_sent_to_its_journal(calls, bare):
+    calls.answers = {"service nginx reload": (1, b"no")}
+    with pytest.raises(services.HookError, match="^service nginx reload failed with code 1: no.$"):
+        services.tell(configured(reload=[Service("nginx")]))
+
+
+def test_a_real_command_with_its_variables(bare, tmp_path):
+    script = 'test -z "$(cat)" && echo "$STEPCA_ERROR $HOME" > %s' % (tmp_path / "said")
+    services.run(["sh", "-c", script], {"STEPCA_ERROR": "why"})
+    assert (tmp_path / "said").read_text(encoding="utf-8") == "why %s\n" % os.environ.get("HOME", "")
+
+
+@pytest.mark.parametrize(
+    "words, problem",
+    [
+        (["/missing/hook"], "failed with code 127: /missing/hook cannot be run: No such file or directory."),
+        (["/etc"], "failed with code 127: /etc cannot be run: Permission denied."),
+        (["sh", "-c", "head -c 9000 /dev/zero | tr '\\0' x; printf '\\377. '; exit 4"], "failed with code 4: x"),
+    ],
+)
+def test_a_command_that_fails(bare, words, problem):
+    with pytest.raises(services.HookError) as caught:
+        services.run(words)
+    assert problem in str(caught.value) and len(str(caught.value)) < 800 and str(caught.value).endswith(".")
+
+
+def test_a_command_without_end(bare, monkeypatch):
+    monkeypatch.setattr(services, "_SECONDS", 0.1)
+    with pytest.raises(services.HookError, match="failed with code 124: no end after"):
+        services.run(["sleep", "60"])
+
+
+def test_whether_systemd_runs(monkeypatch):
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == "/run/systemd/system")
+    assert services.systemd_runs()

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+
+"""The renewer as one file: it runs alone, holds what it needs and no more, and is the same bytes each time."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from ansible_collections.privatepki.stepca.plugins.module_utils import _zipapp
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.renewer.renewing import start
+
+
+@pytest.fixture(name="program", scope="module")
+def fixture_program(tmp_path_factory):
+    path = tmp_path_factory.mktemp("alone") / "renewer.pyz"
+    path.write_bytes(_zipapp.build())
+    path.chmod(0o755)
+    return path
+
+
+def call(program, *words, code=0):
+    """Run it as a host does, with nothing of the checkout in reach."""
+    command = [sys.executable, "-I", str(program), *map(str, words)]
+    done = subprocess.run(command, cwd=program.parent, env={}, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code and done.stderr == "", done.stderr
+    return done.stdout
+
+
+def test_it_is_the_same_each_time_and_depends_on_no_clock():
+    content = _zipapp.build()
+    assert content == _zipapp.build() and content.startswith(b"#!/usr/bin/env python3\n")
+    entries = zipfile.ZipFile(io.BytesIO(content)).infolist()
+    assert {(one.date_time, one.compress_type, one.external_attr) for one in entries} == {
+        ((1980, 1, 1, 0, 0, 0), zipfile.ZIP_STORED, 0o644 << 16)
+    }
+    assert [one.filename for one in entries] == sorted(one.filename for one in entries)
+    assert len(content) < 1024 * 1024, "what the module may read again"
+
+
+def test_it_holds_what_it_imports_and_nothing_of_ansible():
+    archive = zipfile.ZipFile(io.BytesIO(_zipapp.build()))
+    names = set(archive.namelist())
+    assert {"__main__.py", "stepca/__init__.py", "stepca/renewer/command.py", "stepca/ladder.py"} <= names
+    assert not [name for name in names if b"import ansible" in archive.read(name)]
+    assert "stepca/renewer/installation.py" not in names, "which is the module's"
+
+
+def test_help_runs_alone(program):
+    assert "enrol" in call(program, "--help")
+    assert "--san" in call(program, "enrol", "--help")
+
+
+def test_each_of_its_modules_can_be_imported_alone(program):
+    names = zipfile.ZipFile(program).namelist()
+    modules = [name[:-3].replace("/", ".") for name in names if name.startswith("stepca/") and "__" not in name]
+    code = "import sys; sys.path.insert(0, sys.argv[1])\nimport %s" % ", ".join(modules)
+    done = subprocess.run([sys.executable, "-I", "-c", code, str(program)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_status_runs_alone(program, tmp_path, monkeypatch):
+    host = start(tmp_path, monkeypatch)
+    places = ["--config", host.config, "--state", host.state]
+    assert call(program, "status", *places).startswith("There are no certificates")
+    host.enrol()
+    metrics = tmp_path / "stepca.prom"
+    (row,) = json.loads(call(program, "status", "--json", "--metrics", metrics, *places))
+    assert (row["certificate_path"], row["state"]) == (str(host.tls / "site.crt"), "ok")
+    assert "stepca_certificate_failing" in metrics.read_text(encoding="ascii")
+    assert call(program, "renew", *places) == ""
