@@ -42,6 +42,9 @@ PACKAGES = (
     "util-linux",
 )
 
+# What one of them has and the others have not, because it is large: Java, whose trust store follows the system's.
+MORE: Mapping[str, tuple[str, ...]] = {"debian12": ("ca-certificates-java", "openjdk-17-jre-headless")}
+
 # What a scenario does not ask for is silent, and nothing of Debian's own stirs while it runs.
 _SETTLE = (
     "systemctl --quiet disable haproxy.service nginx.service postgresql.service "
@@ -52,7 +55,7 @@ _SETTLE = (
 
 def image_name(node: str) -> str:
     """The image that the node is made of, whether it exists or not."""
-    recipe = "\n".join([SUITES[node], *PACKAGES, _SETTLE])
+    recipe = "\n".join([SUITES[node], *_packages(node), _SETTLE])
     return "%s:%s-%s" % (REPOSITORY, SUITES[node], hashlib.sha256(recipe.encode()).hexdigest()[:12])
 
 
@@ -64,13 +67,17 @@ def ensure_images(nodes: Sequence[str] = tuple(SUITES)) -> None:
             list(workers.map(_build, missing))
 
 
+def _packages(node: str) -> tuple[str, ...]:
+    return PACKAGES + MORE.get(node, ())
+
+
 def _exists(image: str) -> bool:
     return subprocess.run(["podman", "image", "exists", image], check=False).returncode == 0
 
 
 def _build(node: str) -> None:
     say("building the image of %s" % node)
-    command: list[str] = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=%s" % ",".join(PACKAGES)]
+    command: list[str] = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=%s" % ",".join(_packages(node))]
     command += ["--customize-hook=chroot \"$1\" sh -c '%s'" % _SETTLE, SUITES[node], "-", *_mirror()]
     importing = ["podman", "import", "--quiet", "-", image_name(node)]
     folder = temporary_folder("image")

@@ -26,7 +26,7 @@ class ActionModule(StepCAAction):
             if authority.absent_roots:
                 raise ApiError("%s Nothing was changed." % " ".join(authority.warnings))
             result = self._run(connection, from_host)
-        self.warn(_answers.texts(result.get("warnings_of_ca")))
+        self.warn(_answers.texts(result.get("told")))
         known = ("changed", "reasons", "roots", "system_trust_path") + (("diff",) if self._task.diff else ())
         return {name: result.get(name) for name in known}
 

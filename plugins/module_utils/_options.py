@@ -60,7 +60,10 @@ HEALTH = {"wait": {"type": "str", "default": "0s"}}
 BOOTSTRAP = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "root_path": {"type": "path"},
+    "make_folder": {"type": "bool", "default": False},
     "system_trust": {"type": "bool", "default": False},
+    "system_trust_folder": {"type": "path"},
+    "system_trust_command": {"type": "list", "elements": "str"},
     "step_path": {"type": "path"},
     "accept_new_root": {"type": "bool", "default": False},
     "owner": {"type": "str"},

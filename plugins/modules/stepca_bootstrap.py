@@ -28,16 +28,36 @@ options:
     default: present
   root_path:
     description:
-      - This file is made to hold exactly the trusted roots, PEM. An absolute path. Its folder must exist.
+      - This file is made to hold exactly the trusted roots, PEM. An absolute path. Its folder must exist, unless O(make_folder) is V(true).
       - At least one of this, O(system_trust) and O(step_path) is required.
     type: path
-  system_trust:
+  make_folder:
     description:
-      - Also put each root into the trust store of the system, which is that of Debian, EL, SUSE, Alpine or Arch.
-      - A root that is not named any more is taken out of the store only where O(root_path) or O(step_path) still held it. Without
-        them it may be another task's, for another CA, and stays. Take it out with O(state=absent) and its fingerprint.
+      - Make the folder of O(root_path), 0755, where it is missing.
+      - O(state=absent) takes away again what was made so, as far as nothing else is in it. A hidden file beside O(root_path) remembers it.
     type: bool
     default: false
+  system_trust:
+    description:
+      - Also put each root into the trust store of the system, which is that of Debian, Ubuntu, EL, Fedora, SUSE, Alpine or Arch.
+        Java's store follows where the distribution keeps it in step, as these do.
+      - V(false) leaves the trust store alone.
+      - Each root there is a file that says which O(root_path) it is there for. A root that a task does not name any more leaves with
+        its last owner, so several CAs and a rotation do not get in each other's way.
+      - A task without O(root_path) and O(step_path) owns what it names together. Once it names V([new]) instead of V([old, new]), the
+        old root goes. Where it names another root at once, the former one stays. Take it out with O(state=absent) and its fingerprint,
+        which without a path takes a root out whatever it is there for.
+    type: bool
+    default: false
+  system_trust_folder:
+    description:
+      - Where the system looks for added roots, for a system whose trust store is not known here. Needs O(system_trust_command).
+    type: path
+  system_trust_command:
+    description:
+      - Program and arguments that have the system take over what is in O(system_trust_folder). No shell is involved.
+    type: list
+    elements: str
   step_path:
     description:
       - Also write C(config/defaults.json) and C(certs/root_ca.crt) into this folder, as the C(step) client expects them.
@@ -81,7 +101,15 @@ EXAMPLES = r"""
     root_path: /etc/stepca/roots.pem
     system_trust: true
 
-- name: Take the old root out of the trust store after the rotation, where the store alone is used
+- name: Trust the CA on a system whose trust store is not known here
+  privatepki.stepca.stepca_bootstrap:
+    ca_url: https://ca.internal
+    ca_fingerprint: "{{ root_fingerprint }}"
+    system_trust: true
+    system_trust_folder: /usr/local/share/certs
+    system_trust_command: [certctl, rehash]
+
+- name: Take a root out of the trust store, whatever it is there for
   privatepki.stepca.stepca_bootstrap:
     state: absent
     ca_fingerprint: "{{ old_root_fingerprint }}"
@@ -138,15 +166,6 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core import cli
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 
 
-def refresh(module, command):
-    """Have the system take over what changed in its trust store."""
-    status, _out, error = module.run_command(command)
-    if status:
-        module.fail_json(
-            msg="The system's trust store was changed, but `%s` failed: %s" % (" ".join(command), error.strip())
-        )
-
-
 def work(module, connection):
     """What is to be done about each place, then do it unless in check mode."""
     options = module.params
@@ -159,6 +178,9 @@ def work(module, connection):
         accept_new_root=options["accept_new_root"],
         fingerprints=connection.fingerprints,
         url=connection.urls[0] if connection.urls else None,
+        make_folder=options["make_folder"],
+        system_trust_folder=options["system_trust_folder"],
+        system_trust_command=options["system_trust_command"],
     )
     authority = client.StepCA(connection, https.Transport)
     ask = authority.trust if options["_exchange"]["ask_from_host"] else None
@@ -167,10 +189,9 @@ def work(module, connection):
     )
     if plan.needs_roots:
         module.exit_json(changed=False, needs_roots=True)
+    warnings = plan.warnings
     if not module.check_mode:
-        trust.apply(wanted, plan, Attributes(module, attributes, module.check_mode))
-        if plan.refresh:
-            refresh(module, plan.refresh)
+        warnings += trust.apply(wanted, plan, Attributes(module, attributes, module.check_mode), module.run_command)
     module.exit_json(
         changed=bool(plan.reasons),
         needs_roots=False,
@@ -178,7 +199,7 @@ def work(module, connection):
         roots=plan.roots,
         system_trust_path=plan.roots[0]["system_trust_path"] if plan.roots else None,
         diff={"before": plan.before, "after": plan.after},
-        warnings_of_ca=authority.warnings,
+        told=authority.warnings + warnings,
     )
 
 

@@ -173,8 +173,8 @@ def main():
             place.configure(entries_of(module), connection, asked["metrics_path"], strict)
     except StepCAError as error:
         module.fail_json(msg=str(error))
-    for problem in place.problems if asked["unrenewable"] == "warn" else []:
-        module.warn(problem)
+    for sentence in place.warnings + (place.problems if asked["unrenewable"] == "warn" else []):
+        module.warn(sentence)
     result = {
         "changed": bool(place.reasons),
         "reasons": place.reasons,

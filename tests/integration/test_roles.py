@@ -166,7 +166,7 @@ def test_trust_and_certificate_as_roles_of_a_play(play, host, authority):
     with traffic(authority) as asked:
         run = play([*absent, *absent], variables=settings(authority)).expect_ok()
     assert [task.changed for task in run.tasks if "Trust the roots" in task.task] == [True, False]
-    assert not host.path("/etc/stepca/roots.pem").exists() and asked == []
+    assert not host.path("/etc/stepca").exists() and asked == []
 
 
 def test_wrong_variables_are_refused_before_anything(play, host, authority):

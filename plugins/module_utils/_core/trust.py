@@ -10,30 +10,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
-from . import certificates, durations, files
+from . import anchors, certificates, durations, files, record
 from .errors import ApiError, HostFileError, OptionError
-
-_SBIN = "/usr/sbin:/usr/bin:/sbin:/bin"
-#: folder for added roots, the program that takes them over, its bundle; the first folder that exists is the system's.
-_STORES = (
-    (
-        "/etc/pki/ca-trust/source/anchors",
-        ["update-ca-trust", "extract"],
-        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    ),
-    ("/etc/pki/trust/anchors", ["update-ca-certificates"], "/var/lib/ca-certificates/ca-bundle.pem"),
-    (
-        "/etc/ca-certificates/trust-source/anchors",
-        ["update-ca-trust"],
-        "/etc/ca-certificates/extracted/tls-ca-bundle.pem",
-    ),
-    # --fresh, because without it Debian keeps what was removed
-    ("/usr/local/share/ca-certificates", ["update-ca-certificates", "--fresh"], "/etc/ssl/certs/ca-certificates.crt"),
-)
 
 
 @dataclass
@@ -47,16 +29,30 @@ class Wanted:
     accept_new_root: bool
     fingerprints: list
     url: Optional[str]
+    make_folder: bool = False
+    system_trust_folder: Optional[str] = None
+    system_trust_command: Optional[list] = None
 
 
 @dataclass
 class Plan:
-    """writes: {path: content, None to remove}; refresh: the command for the system's store, or None."""
+    """What is to be done.
+
+    anchors, writes: {path: content, None to remove}, in the system's store and elsewhere; update: whether the system is
+    to take over its store; kept: the roots that it then has; gone: names of the anchors that it is to forget; folders:
+    to be made before root_path is written, or removed after it, the topmost first.
+    """
 
     needs_roots: bool = False
     reasons: list = field(default_factory=list)
+    warnings: list = field(default_factory=list)
+    store: Optional[anchors.Store] = None
+    anchors: dict = field(default_factory=dict)
+    update: bool = False
+    kept: list = field(default_factory=list)
+    gone: list = field(default_factory=list)
     writes: dict = field(default_factory=dict)
-    refresh: Optional[list] = None
+    folders: list = field(default_factory=list)
     roots: list = field(default_factory=list)
     before: dict = field(default_factory=dict)
     after: dict = field(default_factory=dict)
@@ -71,7 +67,7 @@ def examine(wanted: Wanted, given, finish: Callable, dry: bool, ask: Optional[Ca
         raise OptionError("One of root_path, system_trust and step_path is required: say where the roots go.")
     if wanted.step_path and wanted.present and not wanted.url:
         raise OptionError("ca_url is required with step_path: config/defaults.json names it.")
-    store = _store() if wanted.system_trust else None
+    store = anchors.find(wanted.system_trust_folder, wanted.system_trust_command) if wanted.system_trust else None
     held = _held(wanted, store)
     roots = _choose(wanted, given, held)
     if roots is None and ask is not None and wanted.present:
@@ -79,36 +75,61 @@ def examine(wanted: Wanted, given, finish: Callable, dry: bool, ask: Optional[Ca
         _refuse_absent(wanted, roots)
     if roots is None and wanted.present:
         return Plan(needs_roots=True)
-    plan = Plan(roots=[_describe(root, store) for root in roots or []])
+    plan = Plan(roots=[_describe(root, store) for root in roots or []], store=store)
+    if wanted.present:
+        _look_at_ends(plan, roots)
     for path in filter(None, (wanted.root_path, _step(wanted, "certs/root_ca.crt"))):
         _compare_roots(wanted, plan, path, roots or [])
     if wanted.step_path:
         _compare_defaults(wanted, plan)
     if store:
-        _compare_store(wanted, plan, store, roots or [], held)
+        _compare_store(wanted, plan, roots or [], held)
     if wanted.present and wanted.root_path and wanted.root_path not in plan.writes:
         plan.reasons += finish(files.resolve(wanted.root_path, "root_path"), wanted.root_path, "root")
-    _refuse_missing_folder(wanted, plan, dry)
+    if wanted.root_path and wanted.present:
+        _look_for_folder(wanted, plan, dry)
+    elif wanted.root_path:
+        _compare_folders(wanted, plan)
     return plan
 
 
-def apply(wanted: Wanted, plan: Plan, finish: Callable) -> None:
-    """Write what differs."""
+def apply(wanted: Wanted, plan: Plan, finish: Callable, run: Callable) -> list:
+    """Write what differs; run(argv) -> (status, output, errors). Returns warnings.
+
+    The system's store comes first: what root_path held until then is how a run that broke off is taken up again.
+    """
+    warnings = []
+    for path, content in plan.anchors.items():
+        _write(path, content)
+    if plan.update:
+        warnings = anchors.update(plan.store, plan.gone, plan.kept, run)
+    if wanted.present and plan.folders:
+        _make_folders(wanted, plan.folders)
     for path, content in plan.writes.items():
-        target = files.resolve(path, "root_path")
-        if content is None:
-            files.forget(target)
-            continue
-        if path != wanted.root_path:  # these folders are step's and the system's, and known
-            files.make_folder(os.path.dirname(target))
-        with files.locked(target):
-            staged = files.stage(target, content, "new")
-            files.inherit_owner(staged, target)
-            if path == wanted.root_path:
-                finish(staged, target, "root")
-            else:
-                os.chmod(staged, 0o644)
-            files.replace_set([(staged, target)])
+        _write(path, content, finish if path == wanted.root_path else None)
+    if not wanted.present:
+        for folder in reversed(plan.folders):
+            with suppress(OSError):  # somebody else has put something there
+                os.rmdir(folder)
+    return warnings
+
+
+def _write(path: str, content: Optional[bytes], finish: Optional[Callable] = None) -> None:
+    """finish: for root_path. The other folders are step's and the system's, and known."""
+    target = files.resolve(path, "root_path")
+    if content is None:
+        files.forget(target)
+        return
+    if not finish:
+        files.make_folder(os.path.dirname(target))
+    with files.locked(target):
+        staged = files.stage(target, content, "new")
+        files.inherit_owner(staged, target)
+        if finish:
+            finish(staged, target, "root")
+        else:
+            os.chmod(staged, 0o644)
+        files.replace_set([(staged, target)])
 
 
 def _refuse_absent(wanted: Wanted, roots) -> None:
@@ -122,7 +143,7 @@ def _held(wanted: Wanted, store) -> dict:
     """Roots that lie in the places of this task, by fingerprint."""
     paths = [wanted.root_path, _step(wanted, "certs/root_ca.crt")]
     if store:
-        paths += [_in_store(store, one) for one in wanted.fingerprints]
+        paths += [anchors.path_of(store, one) for one in wanted.fingerprints]
     held = {}
     for path in filter(None, paths):
         held.update({certificates.fingerprint(root): root for root in _roots_in(path) or []})
@@ -201,59 +222,142 @@ def _compare_defaults(wanted: Wanted, plan: Plan) -> None:
         plan.writes[path] = (json.dumps(left, indent=2, sort_keys=True) + "\n").encode("utf-8") if left else None
 
 
-def _compare_store(wanted: Wanted, plan: Plan, store, roots, held: dict) -> None:
-    _folder, command, bundle_path = store
-    bundle = b"".join((_read_large(bundle_path) or b"").split())
-    before = len(plan.reasons)
+def _compare_store(wanted: Wanted, plan: Plan, roots, held: dict) -> None:
+    store, before = plan.store, len(plan.reasons)
     keep = {certificates.fingerprint(root): root for root in roots} if wanted.present else {}
-    for one in sorted(set(held) | set(wanted.fingerprints)):
-        path = _in_store(store, one)
-        found = _roots_in(path)
-        if one not in keep:
-            if found is not None:
-                plan.reasons.append("%s is there; wanted is none" % path)
-                plan.writes[path] = None
-        elif [certificates.fingerprint(root) for root in found or []] != [one]:
-            plan.reasons.append(
-                "%s %s" % (path, "is missing" if found is None else "holds something else than this root")
-            )
-            plan.writes[path] = certificates.to_pem([keep[one]])
-        elif b"".join(certificates.to_pem([keep[one]]).split()) not in bundle:
-            plan.reasons.append("the system's bundle %s lacks the root %s" % (bundle_path, one))
-        plan.before[path] = found is not None
-        plan.after[path] = one in keep
-    if len(plan.reasons) > before:
-        plan.refresh = command
+    named = {anchors.path_of(store, one): one for one in set(held) | set(wanted.fingerprints)}
+    for path in sorted(set(named) | set(anchors.ours(store))):
+        found = anchors.read(path)
+        one = named.get(path) or (certificates.fingerprint(found.root) if found and found.root else "")
+        owners = _owners(wanted, found, one, one in keep)
+        if path not in named and (found is None or owners == found.owners):
+            continue  # it is there for others
+        if one in keep:
+            _compare_anchor(plan, path, found, keep[one], owners)
+        elif found is None:
+            if one in held and anchors.still_has(store, held[one]):
+                plan.reasons.append("the system's bundle %s still has the root %s" % (store.bundle, one))
+                plan.gone.append(os.path.basename(path))
+        elif not owners:
+            plan.reasons.append("%s is there; wanted is none" % path)
+            plan.anchors[path] = None
+            plan.gone.append(os.path.basename(path))
+        elif owners != found.owners and found.root:
+            _compare_anchor(plan, path, found, found.root, owners)
+        plan.before[path] = _told(found.owners) if found else None
+        plan.after[path] = _told(owners) if owners else None
+    plan.kept = list(keep.values())
+    plan.update = len(plan.reasons) > before
 
 
-def _store() -> tuple:
-    for folder, command, bundle in _STORES:
-        program = shutil.which(command[0], path=_SBIN)
-        if os.path.isdir(folder) and program:
-            return folder, [program] + command[1:], bundle
-    raise HostFileError(
-        "system_trust: no trust store that is known here. Supported are Debian and Ubuntu, EL and Fedora, SUSE, Alpine and Arch, with "
-        "the package ca-certificates installed. Elsewhere use root_path alone."
+def _compare_anchor(plan: Plan, path: str, found: Optional[anchors.Anchor], root, owners: list) -> None:
+    one = certificates.fingerprint(root)
+    if found is None:
+        plan.reasons.append("%s is missing" % path)
+    elif found.root is None or certificates.fingerprint(found.root) != one:
+        plan.reasons.append("%s holds something else than this root" % path)
+    elif found.owners != owners:
+        plan.reasons.append("%s is there for %s; wanted is %s" % (path, _told(found.owners), _told(owners)))
+    else:
+        if anchors.lacks(plan.store, root):
+            plan.reasons.append("the system's bundle %s lacks the root %s" % (plan.store.bundle, one))
+        return
+    plan.anchors[path] = anchors.compose(root, owners)
+
+
+def _owners(wanted: Wanted, found: Optional[anchors.Anchor], one: str, keep: bool) -> list:
+    """Those for whom the anchor of this root is to be there: the task where it keeps it, and others as they were."""
+    path = wanted.root_path or wanted.step_path
+    left = [owner for owner in (found.owners if found else []) if not _is_of_task(wanted, path, owner, one)]
+    return sorted(left + ([path or sorted(wanted.fingerprints)] if keep else []), key=str)
+
+
+def _is_of_task(wanted: Wanted, path: Optional[str], owner, one: str) -> bool:
+    """Without a path, a task knows its roots of former runs by those that it named together with today's."""
+    if isinstance(owner, str):
+        return owner == path or (not wanted.present and not path and one in wanted.fingerprints)
+    if wanted.present:
+        return not path and bool(set(map(str, owner)) & set(wanted.fingerprints))
+    return one in wanted.fingerprints
+
+
+def _told(owners: list) -> str:
+    return (
+        ", ".join(owner if isinstance(owner, str) else "the roots %s" % _short(map(str, owner)) for owner in owners)
+        or "nobody"
     )
 
 
-def _in_store(store, fingerprint: str) -> str:
-    return os.path.join(store[0], "stepca-%s.crt" % fingerprint[:16])
+def _look_at_ends(plan: Plan, roots) -> None:
+    """A root that is no more is told; where no other is left, "ok" would hide that nothing is trusted any more."""
+    ended = [root for root in roots if certificates.not_after(root) < durations.now()]
+    if not ended:
+        return
+    told = "By the clock of this host, " + ", ".join(
+        "the root %s (SHA-256 %s) expired at %s"
+        % (
+            root.subject.rfc4514_string(),
+            certificates.fingerprint(root),
+            durations.format_time(certificates.not_after(root)),
+        )
+        for root in ended
+    )
+    if len(ended) == len(roots):
+        raise HostFileError(
+            told
+            + ". Nothing that it signed is trusted any more, so nothing was changed. Give the CA a new root and name "
+            "that one in ca_fingerprint or ca_root, or set the clock right."
+        )
+    plan.warnings.append(told + ". Take it out of ca_fingerprint or ca_root.")
 
 
 def _step(wanted: Wanted, path: str) -> Optional[str]:
     return os.path.join(wanted.step_path, path) if wanted.step_path else None
 
 
-def _refuse_missing_folder(wanted: Wanted, plan: Plan, dry: bool) -> None:
-    folder = files.missing_folder(wanted.root_path) if wanted.root_path and plan.writes.get(wanted.root_path) else None
-    if folder and dry:
-        plan.reasons.append("the folder %s is missing" % folder)
-    elif folder:
+def _look_for_folder(wanted: Wanted, plan: Plan, dry: bool) -> None:
+    missing = []
+    folder = os.path.dirname(wanted.root_path)
+    while not os.path.isdir(folder):
+        missing.insert(0, folder)
+        folder = os.path.dirname(folder)
+    if not missing:
+        return
+    if not (wanted.make_folder or dry):
         raise HostFileError(
-            "The folder %s of root_path is missing. Make it first (ansible.builtin.file with state: directory)."
-            % folder
+            "The folder %s of root_path is missing. Make it first (ansible.builtin.file with state: directory), or set "
+            "make_folder: true." % missing[-1]
         )
+    plan.reasons.append("the folder %s is missing" % missing[-1])
+    plan.folders = missing
+
+
+def _make_folders(wanted: Wanted, folders: list) -> None:
+    """And remember which they are, so that they can go with root_path."""
+    for folder in folders:
+        with files.explained("make", folder):
+            os.mkdir(folder)
+            os.chmod(folder, 0o755)  # whatever the umask
+    content = json.dumps({"version": record.VERSION, "folders": folders}, indent=2) + "\n"
+    _write(record.path_of(wanted.root_path), content.encode("ascii"))
+
+
+def _compare_folders(wanted: Wanted, plan: Plan) -> None:
+    """The folders that were made for root_path go where nothing else is in them by now."""
+    path = record.path_of(wanted.root_path)
+    content = files.read(path)
+    if content is None or set(os.listdir(os.path.dirname(path))) - {
+        os.path.basename(wanted.root_path),
+        os.path.basename(path),
+    }:
+        return
+    try:
+        folders = json.loads(content)["folders"]
+        plan.folders = [folder for folder in folders if wanted.root_path.startswith(folder + os.sep)]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        plan.folders = []
+    plan.reasons.append("%s is there; wanted is none" % path)
+    plan.writes[path] = None
 
 
 def _describe(root, store) -> dict:
@@ -262,16 +366,8 @@ def _describe(root, store) -> dict:
         "fingerprint": one,
         "subject": root.subject.rfc4514_string(),
         "not_after": durations.format_time(certificates.not_after(root)),
-        "system_trust_path": _in_store(store, one) if store else None,
+        "system_trust_path": anchors.path_of(store, one) if store else None,
     }
-
-
-def _read_large(path: str):
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except OSError:
-        return None
 
 
 def _short(fingerprints) -> str:

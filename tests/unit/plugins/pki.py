@@ -65,9 +65,11 @@ def request_pem(key, names, common_name=None) -> str:
 class Authority:
     """A root and one intermediate, which signs."""
 
-    def __init__(self, name: str = "Test"):
+    def __init__(self, name: str = "Test", **life):
+        """life: begin and end of the root, where they matter."""
         self.root_key, self.key = new_key(), new_key()
-        self.root = _certificate(name + " Root", self.root_key.public_key(), name + " Root", self.root_key, ca=True)
+        public = self.root_key.public_key()
+        self.root = _certificate(name + " Root", public, name + " Root", self.root_key, ca=True, **life)
         self.intermediate = _certificate(name + " CA", self.key.public_key(), name + " Root", self.root_key, ca=True)
         self._name = name + " CA"
 

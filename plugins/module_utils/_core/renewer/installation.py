@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from .. import files
 from ..errors import HostFileError, StepCAError
-from . import configuration, history
+from . import configuration, history, services
 from .renewable import Renewable
 
 #: Names of the folders that are removed with us, once they are empty. A folder of another name is somebody else's.
@@ -21,8 +21,8 @@ _FOLDERS = ("renew.d", "stepca")
 class Installation:
     """path: of the renewer; config_path: folder of the configurations; dry: say what would be done, and do nothing.
 
-    reasons: what differed, in sentences; problems: why a certificate could never be renewed; differences: as `--diff`
-    shows them.
+    reasons: what differed, in sentences; problems: why a certificate could never be renewed; warnings: what may be meant
+    so; differences: as `--diff` shows them.
     """
 
     def __init__(self, path: str, config_path: str, dry: bool):
@@ -32,6 +32,7 @@ class Installation:
         self._texts = {one: files.read(one) for one in configuration.paths(self._config_path)}
         self.reasons = []
         self.problems = []
+        self.warnings = []
         self.differences = []
 
     def install(self, content: bytes) -> None:
@@ -53,6 +54,7 @@ class Installation:
                 self._texts.pop(path, None)
                 continue
             text = configuration.make(entry, connection)
+            self._look_for_services(configuration.parse(text))
             if self._texts.get(path) != text:
                 problem = renewable.problem(configuration.parse(text))
                 self.problems += [problem] if problem else []
@@ -85,6 +87,13 @@ class Installation:
             with suppress(StepCAError):  # the renewer says so itself, at every run
                 found.update(configuration.parse(text or b"").folders())
         return sorted(found)
+
+    def _look_for_services(self, one: configuration.Configuration) -> None:
+        self.warnings += [
+            "%s names the service %s, and systemd knows none of that name on this host. It is reloaded once it is there and runs."
+            % (one.certificate_path, name)
+            for name in services.unknown(one)
+        ]
 
     def _refuse_missing_folder(self, metrics_path) -> None:
         missing = files.missing_folder(metrics_path) if metrics_path else None

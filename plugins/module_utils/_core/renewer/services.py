@@ -27,6 +27,13 @@ def systemd_runs() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
+def unknown(configuration) -> list:
+    """The services to reload that systemd has never heard of, by name."""
+    if not systemd_runs():
+        return []
+    return [one.name for one in configuration.reload if _call(["systemctl", "cat", "--", one.name])[0] != 0]
+
+
 def tell(configuration) -> None:
     """Reload the services that run, then run_after. HookError names all that failed."""
     problems = [_problem(_reload, service) for service in configuration.reload]

@@ -15,41 +15,16 @@ import pytest
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import trust
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import ApiError, HostFileError, OptionError
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
-
-OLD, NEW, FOREIGN = pki.Authority("Old"), pki.Authority("New"), pki.Authority("Foreign")
-ROOTS = {one.fingerprint: one.root for one in (OLD, NEW, FOREIGN)}
-
-
-def nothing(path, target, kind):
-    return []
-
-
-def want(*authorities, **changes):
-    asked = {
-        "present": True,
-        "root_path": None,
-        "step_path": None,
-        "system_trust": False,
-        "accept_new_root": False,
-        "url": None,
-    }
-    asked.update(changes)
-    asked = {name: str(value) if name.endswith("_path") and value else value for name, value in asked.items()}
-    return trust.Wanted(fingerprints=[one.fingerprint for one in authorities], **asked)
-
-
-def examine(asked, given=True, dry=False, ask=None, finish=nothing):
-    """given: whether the roots are at hand."""
-    roots = [ROOTS[one] for one in asked.fingerprints] if given is True else given or []
-    return trust.examine(asked, roots, finish, dry, ask)
-
-
-def bring_about(asked, **more):
-    """examine and apply; nothing differs afterwards."""
-    plan = examine(asked, **more)
-    trust.apply(asked, plan, nothing)
-    assert examine(asked, **more).reasons == [] or plan.refresh
-    return plan
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.trusting import (
+    EXPIRED,
+    FOREIGN,
+    NEW,
+    OLD,
+    bring_about,
+    examine,
+    nothing,
+    want,
+)
 
 
 @pytest.fixture(name="roots_file")
@@ -129,7 +104,7 @@ def test_attributes_of_the_file_are_looked_at(roots_file):
 def test_a_new_file_is_dressed_before_it_is_in_place(roots_file):
     calls = []
     asked = want(OLD, root_path=roots_file)
-    trust.apply(asked, examine(asked), lambda *args: calls.append(args))
+    trust.apply(asked, examine(asked), lambda *args: calls.append(args), None)
     assert len(calls) == 1 and calls[0][0] != calls[0][1] == str(roots_file)
     assert pki.dot_files(roots_file.parent) == []
 
@@ -140,6 +115,69 @@ def test_a_missing_folder_fails_but_in_check_mode(tmp_path):
         examine(asked)
     assert examine(asked, dry=True).reasons[-1] == "the folder %s is missing" % (tmp_path / "no")
     assert os.listdir(str(tmp_path)) == []
+
+
+def test_folders_that_were_made_go_with_the_file(tmp_path):
+    path = tmp_path / "etc" / "of" / "roots.pem"
+    umask = os.umask(0o077)
+    try:
+        plan = bring_about(want(OLD, root_path=path, make_folder=True))
+    finally:
+        os.umask(umask)
+    assert plan.reasons == ["%s is missing" % path, "the folder %s is missing" % path.parent]
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o755 and path.read_text(encoding="ascii") == OLD.root_pem
+    bring_about(want(NEW, OLD, root_path=path, make_folder=True), given=True)
+    bring_about(want(NEW, root_path=path, present=False), given=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_there_stays(tmp_path):
+    (tmp_path / "etc").mkdir()
+    path = tmp_path / "etc" / "roots.pem"
+    for present in (True, False):
+        bring_about(want(OLD, root_path=path, make_folder=True, present=present), given=present)
+    assert list(tmp_path.rglob("*")) == [path.parent]
+
+
+def test_a_folder_that_was_made_stays_while_others_use_it(tmp_path):
+    path = tmp_path / "etc" / "roots.pem"
+    bring_about(want(OLD, root_path=path, make_folder=True))
+    other = path.parent / "renew.d"
+    other.mkdir()
+    gone = want(OLD, root_path=path, present=False)
+    bring_about(gone, given=False)
+    assert other.exists() and not path.exists()
+    other.rmdir()
+    assert bring_about(gone, given=False).reasons
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"folders": 1}', '{"folders": [1]}', '{"folders": ["/nowhere", "/"]}'])
+def test_a_record_of_folders_that_is_none_takes_no_folder_away(tmp_path, content):
+    path = tmp_path / "etc" / "roots.pem"
+    path.parent.mkdir()
+    (path.parent / ".roots.pem.stepca.json").write_text(content, encoding="ascii")
+    bring_about(want(OLD, root_path=path, present=False), given=False)
+    assert list(tmp_path.rglob("*")) == [path.parent]
+
+
+# roots that expired
+
+
+def test_a_root_that_expired_is_told_while_another_is_trusted(roots_file):
+    plan = bring_about(want(EXPIRED, NEW, root_path=roots_file))
+    (warning,) = plan.told
+    assert "CN=Expired Root" in warning and EXPIRED.fingerprint in warning and "ca_fingerprint" in warning
+    assert bring_about(want(EXPIRED, NEW, root_path=roots_file), given=False).told == [warning], "each time"
+
+
+def test_roots_that_all_expired_are_refused(roots_file):
+    roots_file.write_text(EXPIRED.root_pem, encoding="ascii")
+    for given in (True, False):
+        with pytest.raises(HostFileError, match="expired at .*nothing was changed.*ca_fingerprint"):
+            examine(want(EXPIRED, root_path=roots_file), given=given)
+    bring_about(want(EXPIRED, root_path=roots_file, present=False), given=False)
+    assert not roots_file.exists()
 
 
 def test_a_place_is_required():
@@ -268,105 +306,4 @@ def test_a_folder_of_step_that_cannot_be_made_is_explained(tmp_path, monkeypatch
     plan = examine(asked)
     monkeypatch.setattr(os, "makedirs", refuse)
     with pytest.raises(HostFileError):
-        trust.apply(asked, plan, nothing)
-
-
-# the system's store
-
-
-@pytest.fixture(name="store")
-def fixture_store(tmp_path, monkeypatch):
-    """A store as Debian has it; returns (folder, function that does what its program would do)."""
-    folder, bundle = tmp_path / "anchors", tmp_path / "bundle.crt"
-    folder.mkdir()
-    missing = (str(tmp_path / "no"), ["true"], "")
-    monkeypatch.setattr(trust, "_STORES", (missing, (str(folder), ["true", "--fresh"], str(bundle))))
-
-    def take_over():
-        texts = [path.read_text(encoding="ascii") for path in sorted(folder.iterdir())]
-        bundle.write_text("".join(texts).replace("\n", "\r\n"), encoding="ascii")
-
-    return folder, take_over
-
-
-def in_store(authority):
-    return "stepca-%s.crt" % authority.fingerprint[:16]
-
-
-def test_roots_join_the_store_of_the_system(store):
-    folder, take_over = store
-    asked = want(OLD, NEW, system_trust=True)
-    plan = bring_about(asked)
-    assert plan.refresh[0].endswith("/true") and plan.refresh[1:] == ["--fresh"]
-    assert {path.name: path.read_text(encoding="ascii") for path in folder.iterdir()} == {
-        in_store(OLD): OLD.root_pem,
-        in_store(NEW): NEW.root_pem,
-    }
-    assert plan.roots[0]["system_trust_path"] == str(folder / in_store(OLD))
-    take_over()
-    steady = examine(asked, given=False)
-    assert (steady.reasons, steady.refresh, steady.needs_roots) == ([], None, False)
-
-
-def test_a_bundle_that_lacks_the_root_is_made_anew(store):
-    folder, _take_over = store
-    bring_about(want(OLD, system_trust=True))
-    plan = examine(want(OLD, system_trust=True), given=False)
-    assert plan.refresh and plan.writes == {}
-    assert plan.reasons == [
-        "the system's bundle %s lacks the root %s" % (folder.parent / "bundle.crt", OLD.fingerprint)
-    ]
-
-
-def test_something_else_in_the_place_of_a_root_is_replaced(store):
-    folder, take_over = store
-    (folder / in_store(OLD)).write_text("nonsense", encoding="ascii")
-    plan = bring_about(want(OLD, system_trust=True))
-    assert "holds something else than this root" in plan.reasons[0]
-    take_over()
-    assert (folder / in_store(OLD)).read_text(encoding="ascii") == OLD.root_pem
-
-
-def test_a_rotation_takes_the_old_root_out_of_the_store(store, roots_file):
-    folder, take_over = store
-    for roots in ((OLD, NEW), (NEW,)):
-        bring_about(want(*roots, system_trust=True, root_path=roots_file))
-        take_over()
-    assert [path.name for path in folder.iterdir()] == [in_store(NEW)]
-
-
-def test_tasks_for_two_authorities_leave_each_others_roots_in_the_store(store):
-    folder, take_over = store
-    for one in (OLD, NEW):
-        bring_about(want(one, system_trust=True))
-        take_over()
-    assert [examine(want(one, system_trust=True)).reasons for one in (OLD, NEW)] == [[], []]
-    plan = bring_about(want(OLD, system_trust=True, present=False), given=False)
-    assert plan.refresh and [path.name for path in folder.iterdir()] == [in_store(NEW)]
-
-
-def test_the_store_is_left_as_it_was_found(store):
-    folder, take_over = store
-    (folder / "mine.crt").write_text(FOREIGN.root_pem, encoding="ascii")
-    bring_about(want(OLD, system_trust=True))
-    take_over()
-    plan = bring_about(want(OLD, system_trust=True, present=False), given=False)
-    assert plan.refresh and [path.name for path in folder.iterdir()] == ["mine.crt"]
-    take_over()
-    again = examine(want(OLD, system_trust=True, present=False), given=False)
-    assert (again.reasons, again.refresh) == ([], None)
-
-
-@pytest.mark.parametrize("given", [True, False])
-def test_check_mode_writes_nothing(store, tmp_path, roots_file, given):
-    before = pki.snapshot(tmp_path)
-    asked = want(OLD, root_path=roots_file, step_path=tmp_path / "step", system_trust=True, url="https://ca.internal")
-    dry = examine(asked, dry=True, ask=lambda: [OLD.root], given=given)
-    assert pki.snapshot(tmp_path) == before
-    assert dry.reasons == examine(asked).reasons and len(dry.reasons) == 6
-
-
-def test_a_system_that_is_not_known_is_said(monkeypatch):
-    monkeypatch.setattr(trust, "_STORES", ())
-    with pytest.raises(HostFileError, match="system_trust: no trust store that is known here.*use root_path alone"):
-        examine(want(OLD, system_trust=True))
+        trust.apply(asked, plan, nothing, None)
