@@ -45,7 +45,7 @@ class Installation:
         strict: leave out what could never be renewed, so that the next run complains again.
         """
         self._refuse_missing_folder(metrics_path)
-        renewable = Renewable(connection)
+        renewable = Renewable(connection) if entries else None
         for entry in entries:
             path = os.path.join(self._config_path, configuration.name_of(entry["certificate_path"]))
             if entry.get("state") == "absent":

@@ -86,7 +86,8 @@ def run(words: list, environment=None) -> None:
 def _call(command: list, environment=None) -> tuple:
     """(exit code, the end of what it said) of a command that may take five minutes."""
     try:
-        # pylint: disable-next=ansible-bad-function -- there is no module here that could run it
+        # There is no module here that could run it.
+        # pylint: disable-next=ansible-bad-function
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,

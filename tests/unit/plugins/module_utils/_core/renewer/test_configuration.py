@@ -50,9 +50,13 @@ def parse(content):
 
 
 def test_what_goes_in_comes_out():
-    text = configuration.make(dict(ENTRY, **HOOKS, key_type=None, owner="nginx"), connection(name="ca", retries=1))
+    text = configuration.make(
+        dict(ENTRY, **HOOKS, key_type=None, owner="nginx", key_mode=0o640), connection(name="ca", retries=1)
+    )
     found = configuration.parse(text)
-    assert found.options == ENTRY and found.certificate_path == "/etc/tls/site.crt"
+    assert (
+        found.options == dict(ENTRY, owner="nginx", key_mode="0640") and found.certificate_path == "/etc/tls/site.crt"
+    )
     assert [vars(one) for one in found.reload] == [
         {"name": "nginx", "action": "reload"},
         {"name": "postgresql@15-main", "action": "restart"},
@@ -62,7 +66,7 @@ def test_what_goes_in_comes_out():
     assert (found.connection.urls, found.connection.retries) == (["https://ca.internal"], 1)
     assert found.connection.roots == [CA.root]
     assert configuration.make(found.entry(), found.connection) == configuration.make(
-        dict(ENTRY, **dict(HOOKS, reload=[vars(one) for one in found.reload])), connection(name="ca", retries=1)
+        dict(found.options, **dict(HOOKS, reload=[vars(one) for one in found.reload])), connection(name="ca", retries=1)
     )
     assert found.wanted().outputs["combined_path"] == ENTRY["combined_path"]
 
