@@ -169,7 +169,8 @@ def main():
             place.remove(asked["metrics_path"])
         else:
             place.install(_zipapp.build())
-            connection, strict = client.restore(told["connection"]), asked["unrenewable"] == "fail"
+            connection = client.restore(told["connection"]) if told["connection"] else None
+            strict = asked["unrenewable"] == "fail"
             place.configure(entries_of(module), connection, asked["metrics_path"], strict)
     except StepCAError as error:
         module.fail_json(msg=str(error))

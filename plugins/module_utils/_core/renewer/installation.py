@@ -29,7 +29,7 @@ class Installation:
         self._path = files.resolve(path, "path")
         self._config_path = config_path.rstrip("/") or "/"
         self._dry = dry
-        self._texts = {one: files.read(one) for one in configuration.paths(self._config_path)}
+        self._texts = {one: _known(one) for one in configuration.paths(self._config_path)}
         self.reasons = []
         self.problems = []
         self.warnings = []
@@ -45,7 +45,7 @@ class Installation:
         strict: leave out what could never be renewed, so that the next run complains again.
         """
         self._refuse_missing_folder(metrics_path)
-        renewable = Renewable(connection)
+        renewable = Renewable(connection) if entries else None
         for entry in entries:
             path = os.path.join(self._config_path, configuration.name_of(entry["certificate_path"]))
             if entry.get("state") == "absent":
@@ -85,7 +85,7 @@ class Installation:
         found = {os.path.dirname(os.path.realpath(metrics_path))} if metrics_path else set()
         for text in self._texts.values():
             with suppress(StepCAError):  # the renewer says so itself, at every run
-                found.update(configuration.parse(text or b"").folders())
+                found.update(configuration.parse(text).folders())
         return sorted(found)
 
     def _look_for_services(self, one: configuration.Configuration) -> None:
@@ -140,6 +140,14 @@ class Installation:
         self.differences.append(
             {"before_header": path, "after_header": path, "before": _shown(before), "after": _shown(after)}
         )
+
+
+def _known(path: str) -> bytes:
+    """What stands in a configuration; nothing where it cannot be read, which the renewer says itself, at every run."""
+    try:
+        return files.read(path) or b""
+    except HostFileError:
+        return b""
 
 
 def _shown(content) -> str:

@@ -73,7 +73,9 @@ def run(words: list, environment=None) -> None:
     command = words
     if systemd_runs():
         settings = ["--setenv=%s=%s" % item for item in sorted(added.items())]
-        command = ["systemd-run", "--quiet", "--collect", "--wait", "--pipe"] + settings + ["--"] + words
+        # systemd would put variables in, before the command, a shell perhaps, takes them for its own words.
+        literal = [word.replace("$", "$$") for word in words]
+        command = ["systemd-run", "--quiet", "--collect", "--wait", "--pipe"] + settings + ["--"] + literal
     code, output = _call(command, added)
     if code:
         raise HookError(
