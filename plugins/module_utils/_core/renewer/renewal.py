@@ -9,6 +9,7 @@ The decision, the ladder and the replacement are those of stepca_certificate.
 from __future__ import annotations
 
 import dataclasses
+import os
 from datetime import datetime
 
 from .. import certificates, client, durations, files, fileset, ladder, outputs, record
@@ -42,9 +43,9 @@ class Renewal:
         context = self._context(bool(tokens))
         answer = ladder.examine(self._asked(), context, self._one.connection)
         if answer["outcome"] == "issued" and not tokens:
-            raise CertificateError(
-                "%s: %s. %s." % (self._one.certificate_path, "; ".join(answer["reasons"]), _ONLY_A_PLAY)
-            )
+            missing = not os.path.exists(self._wanted.certificate_path)
+            advice = self._one.enrolment if missing else _ONLY_A_PLAY + "."
+            raise CertificateError("%s: %s. %s" % (self._one.certificate_path, "; ".join(answer["reasons"]), advice))
         if self._dry:
             return answer["outcome"], answer["reasons"], answer["warnings"]
         if answer["outcome"] != "none" and not self._past.pending:
