@@ -30,8 +30,7 @@ from tools.images import ensure_images
 from tools.nodes import Node, Site
 from tools.tree import linked_tree
 
-# Lives from seconds to a month. As shipped, certificates begin a minute before they are issued: step-ca judges a proof as of
-# a minute before the certificate's end, and would renew none that lives for less than that.
+# Lives from seconds to a month.
 CLAIMS = {"minTLSCertDuration": "1s", "maxTLSCertDuration": "720h", "defaultTLSCertDuration": "24h"}
 
 
@@ -47,9 +46,12 @@ class Laboratory:
             Provisioner("lenient", rounds=100_000, claims={"allowRenewalAfterExpiry": True}),
         ]
         names = ("ca.test", "localhost", "127.0.0.1", site.gateway)
-        # What nodes reach.
-        self.authority = Authority(folder / "authority", step_ca, provisioners, names, CLAIMS, address=site.gateway)
-        # The same CA as far as anybody can tell, where only this machine reaches it.
+        # What nodes reach. Certificates begin when they are issued, so that they live exactly as long as asked for.
+        self.authority = Authority(
+            folder / "authority", step_ca, provisioners, names, CLAIMS, backdate="0s", address=site.gateway
+        )
+        # The same CA as far as anybody can tell, where only this machine reaches it. Here they begin a minute before, as
+        # shipped: step-ca judges a proof as of a minute before the end, when what lives for less would not have begun.
         self.hidden = Authority(folder / "hidden", step_ca, provisioners, names, CLAIMS, root=self.authority.root)
         # What a scenario asks for by writing `stopped` or `running` into it, and the answer; see _obey().
         self.wanted = folder / "authority.wanted"

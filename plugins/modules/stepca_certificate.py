@@ -551,7 +551,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
     removal,
     wanted,
 )
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import Overtaken, StepCAError
 
 
 def context_for(module, told, asked, item, learnt):
@@ -602,7 +602,7 @@ def answer_for(module, told, entry, item, tokens, learnt):
             exchange.discard(asked, item["discard"])
         return {}
     except StepCAError as error:
-        return {"failed": True, "msg": str(error)}
+        return {"failed": True, "msg": str(error), "overtaken": isinstance(error, Overtaken)}
 
 
 def main():

@@ -169,7 +169,8 @@ def main():
         if asked["state"] == "absent":
             place.remove(asked["metrics_path"])
         else:
-            connection, strict = client.restore(told["connection"]), asked["unrenewable"] == "fail"
+            connection = client.restore(told["connection"]) if told["connection"] else None
+            strict = asked["unrenewable"] == "fail"
             place.configure(entries_of(module), connection, asked["metrics_path"], strict)
             if place.is_idle(asked["entries"]):
                 place.remove(asked["metrics_path"])
@@ -177,8 +178,8 @@ def main():
                 place.install(_zipapp.build())
     except StepCAError as error:
         module.fail_json(msg=str(error))
-    for problem in place.problems if asked["unrenewable"] == "warn" else []:
-        module.warn(problem)
+    for sentence in place.warnings + (place.problems if asked["unrenewable"] == "warn" else []):
+        module.warn(sentence)
     result = {
         "changed": bool(place.reasons),
         "reasons": place.reasons,

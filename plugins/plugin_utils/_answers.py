@@ -65,7 +65,8 @@ def _answer(one: dict) -> dict:
 
 
 def _failure(one: dict) -> dict:
-    return {"failed": True, "msg": _text(one.get("msg")) or "The host gives no reason."}
+    overtaken = one.get("overtaken") is True
+    return {"failed": True, "msg": _text(one.get("msg")) or "The host gives no reason.", "overtaken": overtaken}
 
 
 def _proofs(given) -> list:

@@ -40,6 +40,7 @@ class Entry:
         self.chain_pem = None
         self.issued_at = None
         self.error = None
+        self.overtaken = False
         self.installed = None
         self.revoked_now = False
         self.ca_url = None
@@ -89,7 +90,7 @@ class Entry:
     def accept(self, answer: dict, by_host: bool = False) -> None:
         """Take over what the host says of the second call. by_host: whether it was to ask the CA itself."""
         if answer.get("failed"):
-            self.error = answer["msg"]
+            self.error, self.overtaken = answer["msg"], answer["overtaken"]
         if answer.get("failed") and not answer.get("certificate"):
             return
         self.installed = answer["certificate"] or self.answer["certificate"]

@@ -96,10 +96,10 @@ class Issue:
                 if entry.error is None:
                     entry.answer = exchange.with_repairs(entry.answer, answer)
 
-    def _ask_host(self, entries: list) -> None:
+    def _ask_host(self, entries: list, look: bool = False) -> None:
         if not entries:
             return
-        items = [entry.question(look=entry.wanted.check_revocation and not self._by_host) for entry in entries]
+        items = [entry.question(look or (entry.wanted.check_revocation and not self._by_host)) for entry in entries]
         for entry, answer in zip(entries, self._call("examine", entries, items), strict=True):
             entry.answer = answer
             if answer.get("failed") or not entry.fits(answer):
@@ -204,6 +204,17 @@ class Issue:
         for entry, answer in zip(due, self._call("accept", due, [entry.outcome() for entry in due]), strict=True):
             if entry in waiting:
                 entry.accept(answer)
+        self._look_again([entry for entry in waiting if entry.overtaken])
+
+    def _look_again(self, overtaken: list) -> None:
+        """Somebody else was faster, such as the host's own renewer: what they left may be all that is wanted."""
+        told = [entry.error for entry in overtaken]
+        for entry in overtaken:
+            entry.error, entry.looked_up = None, False
+        self._ask_host(overtaken, look=True)
+        for entry, message in zip(overtaken, told, strict=True):
+            if entry.answer.get("outcome") != "none":
+                entry.error = message
 
     # -- by the host itself
 
@@ -218,6 +229,7 @@ class Issue:
         for entry, answer in zip(due, self._call("obtain", due, items, tokens), strict=True):
             if entry in waiting:
                 entry.accept(answer, by_host=True)
+        self._look_again([entry for entry in waiting if entry.overtaken])
 
     def _tokens(self, entry: Entry) -> dict:
         """{"sign": [...], "revoke": [...]}: as many as the host may need."""

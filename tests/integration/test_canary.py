@@ -120,11 +120,31 @@ def sign_tasks():
     ]
 
 
+#: What an entry of the renewer may hold for the play alone.
+BUNDLE, TEMPLATE = "password-of-a-bundle-7f3a", "template-data-7f3a"
+
+
+def renewer_tasks():
+    """Set up, kept, with an entry whose secrets only a play can use, and refused because of them."""
+    tls = "{{ host_root }}/etc/tls/"
+    site = {"certificate_path": tls + "site.crt", "key_path": tls + "site.key", "sans": ["site.example.com"]}
+    site["template_data"] = {"inner": TEMPLATE}
+    places = {"path": "{{ host_root }}/usr/renewer.pyz", "config_path": "{{ host_root }}/etc/renew.d"}
+    bundle = {**places, "entries": [{**site, "pkcs12_path": tls + "site.p12", "pkcs12_password": BUNDLE}]}
+    return [
+        ("set up", {**places, "entries": [site]}, True),
+        ("set up already", {**places, "entries": [site]}, True),
+        ("a bundle of the play", {**bundle, "unrenewable": "warn"}, True),
+        ("a bundle refused", bundle, False),
+    ]
+
+
 TASKS = {
     "stepca_health": health_tasks,
     "stepca_bootstrap": bootstrap_tasks,
     "stepca_certificate": certificate_tasks,
     "stepca_certificate_info": info_tasks,
+    "stepca_renewer": renewer_tasks,
     "stepca_revoke": revoke_tasks,
     "stepca_sign": sign_tasks,
 }
@@ -144,6 +164,7 @@ def secret_forms(provisioner, tokens):
     signatures = {"the token %d" % index: token.rsplit(".", 1)[1] for index, token in enumerate(tokens)}
     return {
         "the password": provisioner.password,
+        "the bundle's password": BUNDLE,
         "the key": provisioner.jwk["d"],
         "the opened key": json.dumps(provisioner.jwk),
         "the key in hex": number.hex(),
@@ -252,9 +273,23 @@ def test_no_secret_leaves_the_controller(play, host, core, lab, new_hosts, autho
     forms = secret_forms(provisioner, sorted({*tokens, *handed}))
     expected = ["%s: %s" % (path, name) for name, path in named(forms, handed).items()]
     assert sorted(leaks(forms, run, hosts, short_path)) == sorted(expected)
+    if WAYS[way] is None:
+        assert held_by_the_renewer({"template data": TEMPLATE}, hosts) == []
     if way == "host":
         by_controller = len(sign_tasks()) - 1 + len(revoke_tasks()) - 1
         assert len(set(tokens) & set(handed)) == len(tokens) - by_controller
+
+
+def held_by_the_renewer(forms, hosts):
+    """Where words show that a renewal has no use for: in its files, and in the program that wrote them."""
+    hits = []
+    for host in hosts:
+        assert list(host.path("/etc/renew.d").glob("site.crt-*.json"))
+        hits += find_in_files(forms, [host.path("/etc"), host.path("/usr")])
+        for payload in payloads(host.root):
+            if payload.module == "stepca_renewer":
+                hits += [name for content in payload.members.values() for name in find_in_bytes(forms, content)]
+    return hits
 
 
 def handed_over(hosts):

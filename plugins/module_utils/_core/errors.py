@@ -6,6 +6,7 @@
 * StepCAError
   x OptionError         what the options say cannot mean anything: nothing was touched
   x HostFileError       a file or folder on the host cannot be read or written
+    + Overtaken         ... as it was examined: somebody else was faster
     + HalfReplaced      ... and the former files could not be put back: the next run finishes
   x CsrError            the host's certificate request is not what the task asked for
   x CertificateError    what the CA answered is not what the task asked for
@@ -27,6 +28,10 @@ class OptionError(StepCAError):
 
 class HostFileError(StepCAError):
     """A file or folder on the host cannot be read or written."""
+
+
+class Overtaken(HostFileError):
+    """The files changed since they were examined: another run, or the host's renewer, was faster."""
 
 
 class HalfReplaced(HostFileError):

@@ -13,6 +13,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
+import shutil
 import stat
 import time
 from contextlib import contextmanager, suppress
@@ -92,8 +94,14 @@ def missing_folder(path: str):
 
 def make_folder(folder: str) -> None:
     """Make a folder, 0755, and those above it."""
-    with explained("make", folder):
-        os.makedirs(folder, mode=0o755, exist_ok=True)
+    missing = []
+    while not os.path.isdir(folder):
+        missing.insert(0, folder)
+        folder = os.path.dirname(folder)
+    for one in missing:
+        with explained("make", one):
+            os.mkdir(one)
+            os.chmod(one, 0o755)  # whatever the umask
 
 
 def staged_path(target: str, tag: str) -> str:
@@ -153,6 +161,23 @@ def inherit(path: str, target: str, model: str, mode: int) -> None:
     if source:
         with suppress(OSError, AttributeError):  # no SELinux here
             os.setxattr(path, _CONTEXT, os.getxattr(source, _CONTEXT))
+
+
+def dress(path: str, attributes: dict) -> None:
+    """Give a staged file owner and group (names or numbers) and mode (octal; another notation is Ansible's own)."""
+    owner, group, mode = [attributes.get(name) for name in ("owner", "group", "mode")]
+    with explained("set owner or mode of", path):
+        try:
+            if owner or group:
+                shutil.chown(path, _number(owner), _number(group))
+        except LookupError as error:
+            raise HostFileError("Cannot set the owner of %s: %s." % (path, error)) from None
+        if re.match("[0-7]{3,4}$", str(mode)):
+            os.chmod(path, int(mode, 8))
+
+
+def _number(owner):
+    return int(owner) if str(owner).isdigit() else owner
 
 
 def replace_set(moves) -> None:

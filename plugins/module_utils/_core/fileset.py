@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Callable, Optional
 
 from . import certificates, csr, files, keys, outputs, plan, proof, record
-from .errors import CsrError, HalfReplaced, HostFileError
+from .errors import CsrError, HalfReplaced, HostFileError, Overtaken
 
 
 @dataclass
@@ -158,9 +158,9 @@ def held(wanted, context: Context):
 
 
 def refuse_changed(wanted, examined: str) -> None:
-    """HostFileError unless the set is still what it was when this digest was taken. To be called under the lock."""
+    """Overtaken unless the set is still what it was when this digest was taken. To be called under the lock."""
     if digest(wanted) != examined:
-        raise HostFileError(
+        raise Overtaken(
             "%s changed while its certificate was on the way: another run or person was faster. Run again."
             % wanted.certificate_path
         )

@@ -116,16 +116,17 @@ class Ladder:
             raise
 
     def _descend(self) -> dict:
-        outcome, reasons = self._asked["outcome"], []
+        outcome, reasons, problem = self._asked["outcome"], [], ""
         if outcome in ("renewed", "rekeyed"):
             try:
                 return self._install(outcome, *self._continue(outcome))
             except (ApiError, CertificateError) as error:
-                reasons = ["it is issued anew instead of %s: %s" % (outcome, str(error).rstrip("."))]
+                problem = str(error).rstrip(".")
+                reasons = ["it is issued anew instead of %s: %s" % (outcome, problem)]
         if not self._tokens.get("sign"):
+            why = " (it cannot be %s: %s)" % (outcome, problem) if problem else ""
             raise OptionError(
-                "A certificate is due (%s). %s."
-                % ("; ".join(reasons), self._asked.get("without_token") or _NOBODY_VOUCHES)
+                "A certificate is due%s. %s." % (why, self._asked.get("without_token") or _NOBODY_VOUCHES)
             )
         answer = spending.sign(
             self._authority, self._wanted, self._asked["csr"], self._next("sign"), self._asked["source"]

@@ -334,10 +334,7 @@ def _look_for_folder(wanted: Wanted, plan: Plan, dry: bool) -> None:
 
 def _make_folders(wanted: Wanted, folders: list) -> None:
     """And remember which they are, so that they can go with root_path."""
-    for folder in folders:
-        with files.explained("make", folder):
-            os.mkdir(folder)
-            os.chmod(folder, 0o755)  # whatever the umask
+    files.make_folder(folders[-1])
     content = json.dumps({"version": record.VERSION, "folders": folders}, indent=2) + "\n"
     _write(record.path_of(wanted.root_path), content.encode("ascii"))
 

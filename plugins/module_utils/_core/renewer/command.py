@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+from collections import defaultdict
 from contextlib import nullcontext
 
 from .. import durations, files, library
@@ -109,18 +110,22 @@ def _renew(told) -> int:
         files.make_folder(told.state)
     failed = False
     with nullcontext() if told.check else files.locked(os.path.join(told.state, "renewals")):
+        learnt = defaultdict(dict)
         for path in chosen:
-            failed = not _renew_one(path, told) or failed
+            failed = not _renew_one(path, told, learnt) or failed
     return 1 if _write_metrics(told) or failed else 0
 
 
-def _renew_one(path: str, told) -> bool:
+def _renew_one(path: str, told, learnt: dict) -> bool:
+    """Whether all is well with it. learnt: {URLs of a CA: what it said to other certificates}."""
     subject = path
     try:
         one = configuration.load(path)
         subject = one.certificate_path
         past = history.load(told.state, os.path.basename(path))
-        outcome, reasons, warnings = renewal.run(one, past, durations.now(), told.force, told.check)
+        outcome, reasons, warnings = renewal.run(
+            one, past, durations.now(), told.force, told.check, learnt[tuple(one.connection.urls)]
+        )
     except StepCAError as error:
         _complain(subject, error)
         return False

@@ -26,7 +26,8 @@ from ..errors import HostFileError, OptionError, StepCAError
 
 FOLDER = "/etc/stepca/renew.d"
 VERSION = 1
-#: Options of stepca_certificate that say what a renewal makes. Owners and modes are taken from the files.
+#: Options of stepca_certificate that say what a renewal makes. Owners and modes are taken from the files that it replaces;
+#: those of the options are for files that are yet to be.
 OPTIONS = (
     "certificate_path",
     "key_path",
@@ -43,6 +44,12 @@ OPTIONS = (
     "renew_before",
     "issued_since",
     "backup",
+    "owner",
+    "group",
+    "mode",
+    "key_owner",
+    "key_group",
+    "key_mode",
 ) + outputs.OPTIONS
 #: What an entry says beside the options of stepca_certificate.
 HOOKS = ("reload", "run_after", "on_failure", "rollback", "served")
@@ -158,13 +165,17 @@ def make(entry: dict, connection: client.Connection) -> bytes:
     """The file for an entry of stepca_renewer, which may say only_by_play; OptionError for what cannot mean anything."""
     names = OPTIONS
     if entry.get("only_by_play"):
-        never_due = isinstance(wanted.parse(entry).not_after, datetime)
+        asked = wanted.parse({name: entry.get(name) for name in _WATCHED + ("not_after",)})
+        never_due = isinstance(asked.not_after, datetime)
         names, entry = _WATCHED, dict(entry, **({"renew_before": "0%"} if never_due else {}))
     content = {
         "version": VERSION,
         "certificate": {name: entry[name] for name in names if entry.get(name) not in (None, "", [])},
         "ca": client.describe(connection),
     }
+    for name in {"mode", "key_mode"} & set(content["certificate"]):
+        if isinstance(entry[name], int):  # YAML has read 0640 as a number
+            content["certificate"][name] = "%04o" % entry[name]
     content.update({name: entry[name] for name in HOOKS + ("only_by_play",) if entry.get(name)})
     text = (json.dumps(content, indent=2, sort_keys=True) + "\n").encode("ascii")
     parse(text)

@@ -44,8 +44,7 @@ def entry_for(path: str, given: dict, token: str) -> tuple:
             [client.parse_fingerprint(one) for one in given["ca_fingerprint"]],
             [],
         )
-    if not entry.get("sans") and not entry.get("common_name"):
-        entry["sans"] = _names_in(token)
+    _name(entry, given.get("sans"), token)
     lacking = ["--key-path"] * (not entry.get("key_path")) + ["--ca-url"] * (not connection.urls)
     lacking += ["--ca-fingerprint"] * (not connection.fingerprints)
     if lacking:
@@ -53,11 +52,18 @@ def entry_for(path: str, given: dict, token: str) -> tuple:
     return entry, connection
 
 
-def _names_in(token: str) -> list:
-    sans = jws.claims(token)[1].get("sans")
-    if not isinstance(sans, list) or not sans or not all(isinstance(one, str) for one in sans):
+def _name(entry: dict, asked, token: str) -> None:
+    """Give the entry its names: those asked for, else those of the token, and where it has none those that are known.
+
+    An image knows the names of the host that it was made on; the CA signs for those of the token.
+    """
+    claims = jws.claims(token)[1]
+    listed = claims.get("sans")
+    names = asked or (listed if isinstance(listed, list) and all(isinstance(one, str) for one in listed) else None)
+    if names and names != entry.get("sans"):
+        entry.update(sans=names, common_name=None)
+    if not entry.get("sans") and not entry.get("common_name"):
         raise OptionError("The token names nobody, so give --san for each name.")
-    return sans
 
 
 def enrol(path: str, memory: str, given: dict, token: str, now) -> tuple:

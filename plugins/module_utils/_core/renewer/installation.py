@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from .. import files
 from ..errors import HostFileError, StepCAError
-from . import configuration, history
+from . import configuration, history, services
 from .renewable import Renewable
 
 #: Names of the folders that are removed with us, once they are empty. A folder of another name is somebody else's.
@@ -21,17 +21,18 @@ _FOLDERS = ("renew.d", "stepca")
 class Installation:
     """path: of the renewer; config_path: folder of the configurations; dry: say what would be done, and do nothing.
 
-    reasons: what differed, in sentences; problems: why a certificate could never be renewed; differences: as `--diff`
-    shows them.
+    reasons: what differed, in sentences; problems: why a certificate could never be renewed; warnings: what may be meant
+    so; differences: as `--diff` shows them.
     """
 
     def __init__(self, path: str, config_path: str, dry: bool):
         self._path = files.resolve(path, "path")
         self._config_path = config_path.rstrip("/") or "/"
         self._dry = dry
-        self._texts = {one: files.read(one) for one in configuration.paths(self._config_path)}
+        self._texts = {one: _known(one) for one in configuration.paths(self._config_path)}
         self.reasons = []
         self.problems = []
+        self.warnings = []
         self.differences = []
 
     def install(self, content: bytes) -> None:
@@ -41,11 +42,11 @@ class Installation:
     def configure(self, entries: list, connection, metrics_path, strict: bool) -> None:
         """Have the configurations say what the entries say; OptionError, HostFileError. Those of other certificates stay.
 
-        strict: leave out what could never be renewed, so that the next run complains again.
+        connection: None where no entry is present; strict: leave out what could never be renewed, so that the next run complains again.
         """
         if not entries or any(entry.get("state") != "absent" for entry in entries):
             self._refuse_missing_folder(metrics_path)
-        renewable = Renewable(connection)
+        renewable = Renewable(connection) if connection else None
         for entry in entries:
             path = os.path.join(self._config_path, configuration.name_of(entry["certificate_path"]))
             if entry.get("state") == "absent":
@@ -54,6 +55,7 @@ class Installation:
                 self._texts.pop(path, None)
                 continue
             text = configuration.make(entry, connection)
+            self._look_for_services(configuration.parse(text))
             if self._texts.get(path) != text:
                 problem = renewable.problem(configuration.parse(text))
                 self.problems += [problem] if problem else []
@@ -88,8 +90,15 @@ class Installation:
         found = {os.path.dirname(os.path.realpath(metrics_path))} if metrics_path else set()
         for text in self._texts.values():
             with suppress(StepCAError):  # the renewer says so itself, at every run
-                found.update(configuration.parse(text or b"").folders())
+                found.update(configuration.parse(text).folders())
         return sorted(found)
+
+    def _look_for_services(self, one: configuration.Configuration) -> None:
+        self.warnings += [
+            "%s names the service %s, and systemd knows none of that name on this host. It is reloaded once it is there and runs."
+            % (one.certificate_path, name)
+            for name in services.unknown(one)
+        ]
 
     def _refuse_missing_folder(self, metrics_path) -> None:
         missing = files.missing_folder(metrics_path) if metrics_path else None
@@ -141,6 +150,14 @@ class Installation:
 def _memory(path: str) -> str:
     """Where the renewer remembers what became of the certificate of this configuration."""
     return os.path.join(history.FOLDER, os.path.basename(path))
+
+
+def _known(path: str) -> bytes:
+    """What stands in a configuration; nothing where it cannot be read, which the renewer says itself, at every run."""
+    try:
+        return files.read(path) or b""
+    except HostFileError:
+        return b""
 
 
 def _shown(content) -> str:

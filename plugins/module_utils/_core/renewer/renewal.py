@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from contextlib import suppress
 from datetime import datetime
 
 from .. import certificates, client, durations, files, fileset, ladder, outputs, record
-from ..errors import CertificateError, StepCAError
+from ..errors import CertificateError, Overtaken, StepCAError, TransportError
 from . import history, served, services
 
 _ONLY_A_PLAY = "Only a play can issue it anew: run the one that enrolled this host"
@@ -23,15 +24,16 @@ class Renewal:
     """One certificate in one run.
 
     one: configuration.Configuration; past: history.History; now: this host's clock; force: whether due or not;
-    dry: look only.
+    dry: look only; learnt: as of fileset.Context, for all certificates of one CA.
     """
 
-    def __init__(self, one, past: history.History, now: datetime, force: bool = False, dry: bool = False):
+    def __init__(self, one, past: history.History, now: datetime, force=False, dry=False, learnt=None):
         self._one = one
         self._past = past
         self._now = now
         self._force = force
         self._dry = dry
+        self._learnt = {} if learnt is None else learnt
         self._wanted = one.wanted()
         fileset.resolve(self._wanted)
 
@@ -46,21 +48,29 @@ class Renewal:
             missing = not os.path.exists(self._wanted.certificate_path)
             advice = self._one.enrolment if missing else _ONLY_A_PLAY + "."
             raise CertificateError("%s: %s. %s" % (self._one.certificate_path, "; ".join(answer["reasons"]), advice))
+        if self._force and answer["outcome"] in ("rekeyed", "renewed"):
+            answer["reasons"] = ["it was asked for by --force"]
         if self._dry:
             return answer["outcome"], answer["reasons"], answer["warnings"]
+        reasons = answer["reasons"]
         if answer["outcome"] != "none" and not self._past.pending:
             # Before anything is replaced: whatever becomes of this run, the services will be told.
             self._past.pending = True
             self._past.save()
         context.dry = False
         answer = ladder.examine(self._asked(), context, self._one.connection)
-        outcome, reasons, former = answer["outcome"], answer["reasons"], {}
+        outcome, former = answer["outcome"], {}
         if outcome in ("issued", "rekeyed", "renewed"):
             former = self._snapshot(context) if self._one.rollback and outcome != "issued" else {}
             done = self._obtain(context, answer, tokens or {})
             outcome, reasons = done["outcome"], reasons + done["reasons"]
         if self._past.pending:
             self._tell(context, former)
+            if outcome == "none":
+                outcome, reasons = "told of", ["an earlier run replaced it, and those who use it did not know"]
+        else:
+            with suppress(TransportError):  # what does not run reads its files when it starts
+                served.refuse_another(self._one)
         return outcome, reasons, answer["warnings"]
 
     def watch(self) -> tuple:
@@ -88,6 +98,7 @@ class Renewal:
             audiences=tuple(client.audiences(connection, "renew")),
             by_host=True,
             can_issue=can_issue,
+            learnt=self._learnt,
         )
 
     def _inherit(self, path: str, target: str, kind: str) -> list:
@@ -95,6 +106,8 @@ class Renewal:
         if path != target:
             pair = self._wanted.key_path if kind == "key" else self._wanted.certificate_path
             files.inherit(path, target, pair, 0o600 if kind == "key" else 0o644)
+            if not os.path.exists(target) and kind in self._wanted.attributes:
+                files.dress(path, self._wanted.attributes[kind])
         return []
 
     def _obtain(self, context: fileset.Context, answer: dict, tokens: dict) -> dict:
@@ -142,11 +155,14 @@ class Renewal:
         return "The former files are back in their places. The next run tries again."
 
 
-def run(one, past: history.History, now: datetime, force: bool = False, dry: bool = False, tokens=None) -> tuple:
+def run(one, past: history.History, now: datetime, force=False, dry=False, learnt=None, tokens=None) -> tuple:
     """Renewal.run, remembered; and on_failure run where it failed. StepCAError as of Renewal."""
     try:
-        renewal = Renewal(one, past, now, force, dry)
-        outcome = renewal.watch() if one.only_by_play else renewal.run(tokens)
+        renewal = Renewal(one, past, now, force, dry, learnt)
+        try:
+            outcome = renewal.watch() if one.only_by_play else renewal.run(tokens)
+        except Overtaken:  # by a play, which may have left nothing to do
+            outcome = renewal.run(tokens)
         if not dry:
             past.last_success, past.error = durations.format_time(now.replace(microsecond=0)), ""
             past.save()

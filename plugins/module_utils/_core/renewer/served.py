@@ -24,25 +24,29 @@ class StillServed(StepCAError):
 
 def problem(configuration) -> str:
     """ "" where the port serves the certificate of the file, or no port is named; else a sentence."""
+    try:
+        refuse_another(configuration)
+    except TransportError as error:
+        return "Nothing tells which certificate %s:%d serves: %s." % (*configuration.served, str(error).rstrip("."))
+    except StillServed as error:
+        return str(error)
+    return ""
+
+
+def refuse_another(configuration) -> None:
+    """StillServed where the port serves another certificate than that of the file; TransportError where it serves none."""
     if configuration.served is None:
-        return ""
+        return
     host, port = configuration.served
     chain = fileset.read_chain(configuration.certificate_path)[0]
     if not chain:
-        return ""  # which is said elsewhere
-    try:
-        served = _serial(host, port, configuration.options, certificates.sans(chain[0]))
-    except StepCAError as error:
-        return "Nothing tells which certificate %s:%d serves: %s." % (host, port, str(error).rstrip("."))
-    if served == chain[0].serial_number:
-        return ""
-    return "The file %s has serial %d, but %s:%d still serves %d. Reload or restart what listens there." % (
-        configuration.certificate_path,
-        chain[0].serial_number,
-        host,
-        port,
-        served,
-    )
+        return  # which is said elsewhere
+    served = _serial(host, port, configuration.options, certificates.sans(chain[0]))
+    if served != chain[0].serial_number:
+        raise StillServed(
+            "The file %s has serial %d, but %s:%d still serves %d. Reload or restart what listens there."
+            % (configuration.certificate_path, chain[0].serial_number, host, port, served)
+        )
 
 
 def wait(configuration, patience: float = _PATIENCE) -> None:

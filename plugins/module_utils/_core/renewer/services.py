@@ -27,6 +27,13 @@ def systemd_runs() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
+def unknown(configuration) -> list:
+    """The services to reload that systemd has never heard of, by name."""
+    if not systemd_runs():
+        return []
+    return [one.name for one in configuration.reload if _call(["systemctl", "cat", "--", one.name])[0] != 0]
+
+
 def tell(configuration) -> None:
     """Reload the services that run, then run_after. HookError names all that failed."""
     problems = [_problem(_reload, service) for service in configuration.reload]
@@ -66,7 +73,9 @@ def run(words: list, environment=None) -> None:
     command = words
     if systemd_runs():
         settings = ["--setenv=%s=%s" % item for item in sorted(added.items())]
-        command = ["systemd-run", "--quiet", "--collect", "--wait", "--pipe"] + settings + ["--"] + words
+        # systemd would put variables in, before the command, a shell perhaps, takes them for its own words.
+        literal = [word.replace("$", "$$") for word in words]
+        command = ["systemd-run", "--quiet", "--collect", "--wait", "--pipe"] + settings + ["--"] + literal
     code, output = _call(command, added)
     if code:
         raise HookError(
@@ -77,7 +86,8 @@ def run(words: list, environment=None) -> None:
 def _call(command: list, environment=None) -> tuple:
     """(exit code, the end of what it said) of a command that may take five minutes."""
     try:
-        # pylint: disable-next=ansible-bad-function -- there is no module here that could run it
+        # There is no module here that could run it.
+        # pylint: disable-next=ansible-bad-function
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,

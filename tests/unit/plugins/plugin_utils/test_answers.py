@@ -93,11 +93,11 @@ def test_a_failure_has_a_reason(outcome):
 
 
 def test_a_failure_before_anything_was_done_is_all_there_is_to_tell():
-    assert one(outcome=None, failed=True, msg="no") == {"failed": True, "msg": "no"}
+    assert one(outcome=None, failed=True, msg="no") == {"failed": True, "msg": "no", "overtaken": False}
 
 
 def test_a_failure_after_the_successor_was_installed_stands_beside_it():
-    assert one(failed=True, msg="not revoked") == dict(GOOD, failed=True, msg="not revoked")
+    assert one(failed=True, msg="not revoked") == dict(GOOD, failed=True, msg="not revoked", overtaken=False)
 
 
 @pytest.mark.parametrize("name", ["needs_roots", "revocable", "revoked"])
@@ -175,7 +175,7 @@ def test_whatever_comes_has_the_shape_of_an_answer(answer):
         assert not isinstance(answer, dict)
         return
     if found.pop("failed", False):
-        assert isinstance(found.pop("msg"), str)
+        assert isinstance(found.pop("msg"), str) and isinstance(found.pop("overtaken"), bool)
     assert set(found) in (set(GOOD), set())
     if not found:
         return

@@ -304,6 +304,6 @@ def test_a_folder_of_step_that_cannot_be_made_is_explained(tmp_path, monkeypatch
 
     asked = want(OLD, step_path=tmp_path / "step", url="https://ca.internal")
     plan = examine(asked)
-    monkeypatch.setattr(os, "makedirs", refuse)
+    monkeypatch.setattr(os, "mkdir", refuse)
     with pytest.raises(HostFileError):
         trust.apply(asked, plan, nothing, None)

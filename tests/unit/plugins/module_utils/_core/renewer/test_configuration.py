@@ -50,9 +50,13 @@ def parse(content):
 
 
 def test_what_goes_in_comes_out():
-    text = configuration.make(dict(ENTRY, **HOOKS, key_type=None, owner="nginx"), connection(name="ca", retries=1))
+    text = configuration.make(
+        dict(ENTRY, **HOOKS, key_type=None, owner="nginx", key_mode=0o640), connection(name="ca", retries=1)
+    )
     found = configuration.parse(text)
-    assert found.options == ENTRY and found.certificate_path == "/etc/tls/site.crt"
+    assert (
+        found.options == dict(ENTRY, owner="nginx", key_mode="0640") and found.certificate_path == "/etc/tls/site.crt"
+    )
     assert [vars(one) for one in found.reload] == [
         {"name": "nginx", "action": "reload"},
         {"name": "postgresql@15-main", "action": "restart"},
@@ -62,7 +66,7 @@ def test_what_goes_in_comes_out():
     assert (found.connection.urls, found.connection.retries) == (["https://ca.internal"], 1)
     assert found.connection.roots == [CA.root]
     assert configuration.make(found.entry(), found.connection) == configuration.make(
-        dict(ENTRY, **dict(HOOKS, reload=[vars(one) for one in found.reload])), connection(name="ca", retries=1)
+        dict(found.options, **dict(HOOKS, reload=[vars(one) for one in found.reload])), connection(name="ca", retries=1)
     )
     assert found.wanted().outputs["combined_path"] == ENTRY["combined_path"]
 
@@ -121,6 +125,7 @@ def test_what_no_renewer_could_ever_renew(more, words):
     entry = dict(ENTRY, **more)
     why = configuration.never_renewed(entry)
     assert words in why and "renewer: none" in why.replace("stepca_", "") and "secret" not in why
+    entry.pop("pkcs12_password", None)  # which stays on the controller
     found = configuration.parse(configuration.make(dict(entry, only_by_play=why), connection()))
     assert found.only_by_play == why and found.wanted().outputs == {}
     assert ("renew_before" in found.options) == ("not_after" in more)

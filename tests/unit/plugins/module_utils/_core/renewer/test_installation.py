@@ -17,7 +17,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors imp
     OptionError,
     TransportError,
 )
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import history
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import history, services
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer.installation import Installation
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA, enrol
@@ -213,6 +213,19 @@ def test_a_command_that_is_not_executable(host, option):
     assert Place(host, [entry]).problems == ["%s: %s is no program that this host can run." % (option, script)]
     script.chmod(0o755)
     assert Place(host, [entry]).problems == []
+
+
+def test_a_service_that_is_not_there_yet_is_a_warning(host, monkeypatch):
+    monkeypatch.setattr(services, "unknown", lambda one: [service.name for service in one.reload])
+    found = Place(host, [host.entry(reload=["nginx"])])
+    assert found.problems == [] and len(found.made.warnings) == 1
+    assert "names the service nginx, and systemd knows none of that name" in found.made.warnings[0]
+    assert host.path().exists()
+
+
+def test_a_configuration_that_cannot_be_read_harms_no_other(host):
+    (host.config / "folder.json").mkdir(parents=True)
+    assert len(Place(host, [host.entry()]).reasons) == 2 and Place(host, [host.entry()]).reasons == []
 
 
 def test_what_only_a_play_renews_and_what_is_not_there_yet(host):

@@ -77,6 +77,20 @@ def test_commands_run_in_units_of_their_own(calls, systemd):
     ]
 
 
+def test_systemd_puts_no_variables_into_the_words_of_a_command(calls, systemd):
+    """It would do so before the shell sees them: a word of the CA would become a word of the script."""
+    services.run(["sh", "-c", 'mail -s "${STEPCA_ERROR}" $TO'], {"STEPCA_ERROR": "$(reboot)"})
+    assert calls[0][5:] == ["--setenv=STEPCA_ERROR=$(reboot)", "--", "sh", "-c", 'mail -s "$${STEPCA_ERROR}" $$TO']
+
+
+def test_services_that_systemd_does_not_know(calls, systemd, monkeypatch):
+    calls.answers = {"systemctl cat -- nginx": (1, b"No files found")}
+    one = configured(reload=[Service("nginx"), Service("haproxy")])
+    assert services.unknown(one) == ["nginx"]
+    monkeypatch.setattr(services, "systemd_runs", lambda: False)
+    assert services.unknown(one) == []
+
+
 def test_all_that_failed_is_named(calls, systemd):
     calls.answers = {"systemctl reload -- nginx": (1, b"bad\nconfiguration.\n"), "systemd-run": (9, b"")}
     with pytest.raises(services.HookError) as caught:
