@@ -213,7 +213,9 @@ class Issue:
             entry.error, entry.looked_up = None, False
         self._ask_host(overtaken, look=True)
         for entry, message in zip(overtaken, told, strict=True):
-            if entry.answer.get("outcome") != "none":
+            if entry.answer.get("outcome") in ("none", "renewed", "rekeyed"):  # due again at once, it is theirs again
+                entry.answer.update(outcome="none", reasons=[])
+            else:
                 entry.error = message
 
     # -- by the host itself

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from tests.integration.faults import FaultProxy, believed_context, head
 from tests.integration.judging import judge, leftovers, mode, openssl
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, pair
 from tests.integration.rows import Row, check_failures, run_unchanged, tasks
@@ -37,6 +38,32 @@ def assert_one_set(authority, tls, name):
     in_bundle = openssl(*bundle, "-clcerts", "-nokeys")
     assert in_bundle[in_bundle.index("-----BEGIN") :] == (tls / (name + ".leaf")).read_text()
     return seen
+
+
+@pytest.mark.parametrize("request_from", ["controller", "host"])
+def test_who_is_overtaken_finds_nothing_left_to_do(play, lab, core, host, authority, tmp_path, request_from):
+    """While a play waits for the CA, another one, or the host's own renewer, does all that it wants."""
+    task = {"name": "issue", CERTIFICATE: {**enrolment(authority, request_from=request_from), **pair("site")}}
+    other = Playbooks(tmp_path / "other", core, lab.collections, [host])
+    faster = []
+
+    def overtake(handler, proxy, ask):
+        served = ask()
+        faster.append(other([task]).expect_ok()["issue"])
+        head(handler, served.status, served.content_type, len(served.content))
+        handler.wfile.write(served.content)
+
+    with FaultProxy(authority, believed_context(authority, tmp_path), "POST /1.0/sign", overtake) as proxy:
+        slow = {
+            "name": "issue",
+            CERTIFICATE: {**task[CERTIFICATE], "ca_url": proxy.url, "timeout": "50s", "retries": 0},
+        }
+        result = play([slow]).expect_ok()["issue"]
+    tls = host.path("/etc/tls")
+    seen = judge(authority, tls / "site.crt", tls / "site.key")
+    assert (faster[0]["outcome"], faster[0]["certificate"]["serial"]) == ("issued", seen.serial)
+    assert (result.changed, result["outcome"], result["reasons"]) == (False, "none", [])
+    assert result["certificate"]["serial"] == seen.serial and leftovers(host) == []
 
 
 def test_two_plays_at_once(play, lab, core, host, authority, tmp_path):
