@@ -142,10 +142,13 @@ class Site:
 
 
 def _remove(site: str) -> None:
-    """Remove the containers and the network of a site, as far as they exist."""
+    """Remove the containers, images that a scenario made of them, and the network of a site, as far as they exist."""
     for name in images.SUITES:
-        command = ["podman", *_RUNTIME, "rm", "--force", "--ignore", "--time", "0", "%s-%s" % (site, name)]
+        container = "%s-%s" % (site, name)
+        command = ["podman", *_RUNTIME, "rm", "--force", "--ignore", "--time", "0", container]
         subprocess.run(command, capture_output=True, check=False)
+        image = ["podman", "rmi", "--force", "--ignore", "localhost/" + container]
+        subprocess.run(image, capture_output=True, check=False)
     subprocess.run(["podman", "network", "rm", "--force", site], capture_output=True, check=False)
 
 

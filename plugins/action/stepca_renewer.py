@@ -27,7 +27,7 @@ class ActionModule(StepCAAction):
     def act(self) -> dict:
         entries = [self._understood(entry) for entry in self.options["entries"]]
         wanted.refuse_shared_paths(entries)
-        connection = self.settings.connection() if entries else None
+        connection = self.settings.connection() if any(map(_is_present, entries)) else None
         if connection and not connection.urls:
             raise OptionError("ca_url is required: the renewer of the host has to know where the CA is.")
         interval = durations.parse_duration(self.options["interval"], "interval")
@@ -50,6 +50,10 @@ class ActionModule(StepCAAction):
             if entry["only_by_play"] and self.options["unrenewable"] == "fail":
                 raise OptionError(entry["only_by_play"])
         return entry
+
+
+def _is_present(entry: dict) -> bool:
+    return entry.get("state") != "absent"
 
 
 def _for_host(entry: dict) -> dict:

@@ -41,7 +41,8 @@ options:
   entries:
     description:
       - The certificates. Each entry has the options of M(privatepki.stepca.stepca_certificate), with C(module_defaults) of that
-        module, and those below. An entry with C(state=absent) is not renewed any more.
+        module, and those below. An entry with C(state=absent) is not renewed any more. With the last one the renewer itself goes,
+        as with O(state=absent).
       - C(reload), a list of services to reload after a change. C(nginx), or C({name=nginx, action=restart}). Only what runs is
         reloaded.
       - C(run_after), a command as a list of words, to run after the reloads.
@@ -168,10 +169,13 @@ def main():
         if asked["state"] == "absent":
             place.remove(asked["metrics_path"])
         else:
-            place.install(_zipapp.build())
             connection = client.restore(told["connection"]) if told["connection"] else None
             strict = asked["unrenewable"] == "fail"
             place.configure(entries_of(module), connection, asked["metrics_path"], strict)
+            if place.is_idle(asked["entries"]):
+                place.remove(asked["metrics_path"])
+            else:
+                place.install(_zipapp.build())
     except StepCAError as error:
         module.fail_json(msg=str(error))
     for sentence in place.warnings + (place.problems if asked["unrenewable"] == "warn" else []):

@@ -4,15 +4,19 @@
 """Take a certificate off the host: what the task names, what the record lists, the record, all that waits beside them.
 
 Backups stay, and so does a request that the user brought. The record goes last, so that a run that was interrupted can
-be finished by the next.
+be finished by the next. Folders that the role certificate made, and marked, go with the last that is in them.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from . import certificates, files, fileset, record
 from .errors import HostFileError
+
+#: The file that marks a folder as made by the role, which has this name, too.
+FOLDER_MARK = ".stepca.folder"
 
 
 def examine(wanted, context: fileset.Context) -> dict:
@@ -22,7 +26,7 @@ def examine(wanted, context: fileset.Context) -> dict:
     """
     chain = fileset.read_chain(files.resolve(wanted.certificate_path, "certificate_path"))[0]
     kept = record.read(files.resolve(wanted.certificate_path, "certificate_path"))
-    there = _there(wanted, kept)
+    there = _there(wanted, kept) + _left_alone(_folders(wanted, kept))
     roots = fileset.known_roots(wanted, context, chain, kept) if wanted.revoke and chain else None
     former = fileset.former(wanted, context, chain, _key(wanted, kept), roots)
     needs_roots = bool(wanted.revoke and chain and roots is None)
@@ -47,8 +51,34 @@ def remove(wanted) -> None:
     if not os.path.isdir(folder):
         return
     with files.locked(wanted.certificate_path):
-        for path in _there(wanted, record.read(files.resolve(wanted.certificate_path, "certificate_path"))):
+        kept = record.read(files.resolve(wanted.certificate_path, "certificate_path"))
+        for path in _there(wanted, kept):
             files.forget(path)
+        _take_away(_folders(wanted, kept))
+
+
+def _take_away(folders: list) -> None:
+    """Remove those that nothing is in but the mark, and in turn those above them."""
+    for folder in _left_alone(folders):
+        with suppress(OSError):  # somebody else has just put something there
+            files.forget(os.path.join(folder, FOLDER_MARK))
+            os.rmdir(folder)
+            _take_away([os.path.dirname(folder)])
+
+
+def _left_alone(folders: list) -> list:
+    """Those in which nothing is but the mark."""
+    found = []
+    for folder in folders:
+        with suppress(OSError):  # there is none, or it is none of ours
+            found += [folder] if os.listdir(folder) == [FOLDER_MARK] else []
+    return found
+
+
+def _folders(wanted, kept) -> list:
+    """Where files of the set are, or were."""
+    real = [files.resolve(path, "certificate_path") for path in _named(wanted, kept)]
+    return list(dict.fromkeys(os.path.dirname(path) for path in real + _named(wanted, kept)))
 
 
 def _key(wanted, kept):

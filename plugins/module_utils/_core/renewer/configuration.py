@@ -16,6 +16,7 @@ import json
 import math
 import os
 import re
+import shlex
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Optional
@@ -94,6 +95,16 @@ class Configuration:
     def certificate_path(self) -> str:
         """The certificate that this is about."""
         return self.options["certificate_path"]
+
+    @property
+    def enrolment(self) -> str:
+        """How a certificate that is missing comes to be there, a sentence."""
+        if self.only_by_play:
+            return "Run the play that issues it."
+        return (
+            "Run the play that enrols this host, or hand over a one-time token: renewer.pyz enrol %s --token-file -"
+            % shlex.quote(self.certificate_path)
+        )
 
     def wanted(self) -> wanted.Wanted:
         """The options as values; OptionError."""

@@ -42,15 +42,16 @@ class Installation:
     def configure(self, entries: list, connection, metrics_path, strict: bool) -> None:
         """Have the configurations say what the entries say; OptionError, HostFileError. Those of other certificates stay.
 
-        strict: leave out what could never be renewed, so that the next run complains again.
+        connection: None where no entry is present; strict: leave out what could never be renewed, so that the next run complains again.
         """
-        self._refuse_missing_folder(metrics_path)
-        renewable = Renewable(connection) if entries else None
+        if not entries or any(entry.get("state") != "absent" for entry in entries):
+            self._refuse_missing_folder(metrics_path)
+        renewable = Renewable(connection) if connection else None
         for entry in entries:
             path = os.path.join(self._config_path, configuration.name_of(entry["certificate_path"]))
             if entry.get("state") == "absent":
                 self._take_away(path)
-                self._forget(os.path.basename(path))
+                self._forget(_memory(path))
                 self._texts.pop(path, None)
                 continue
             text = configuration.make(entry, connection)
@@ -63,12 +64,16 @@ class Installation:
             self._put(path, text, 0o644)
             self._texts[path] = text
 
+    def is_idle(self, entries: list) -> bool:
+        """Whether these entries were all taken away, and no other is left that anybody asked to have renewed."""
+        return bool(entries) and not self._texts and all(entry.get("state") == "absent" for entry in entries)
+
     def remove(self, metrics_path=None) -> None:
         """Take everything of the renewer away; HostFileError."""
         for path in list(self._texts) + [self._path] + ([metrics_path] if metrics_path else []):
             self._take_away(path)
         for path in self._texts:
-            self._forget(os.path.basename(path))
+            self._forget(_memory(path))
         self._texts = {}
         folders = [self._config_path, os.path.dirname(self._config_path), os.path.dirname(self._path), history.FOLDER]
         for folder in folders if not self._dry else []:
@@ -129,17 +134,22 @@ class Installation:
             return
         self.reasons.append("%s is there" % path)
         self._differ(path, files.read(path), None)
-        if not self._dry:
-            files.forget(path)
+        self._forget(path)
 
-    def _forget(self, name: str) -> None:
-        if not self._dry:
-            files.forget(os.path.join(history.FOLDER, name))
+    def _forget(self, path: str) -> None:
+        """Remove a file, and what a run that was interrupted left beside it."""
+        for one in files.waiting(path) + [path] if not self._dry else []:
+            files.forget(one)
 
     def _differ(self, path: str, before, after) -> None:
         self.differences.append(
             {"before_header": path, "after_header": path, "before": _shown(before), "after": _shown(after)}
         )
+
+
+def _memory(path: str) -> str:
+    """Where the renewer remembers what became of the certificate of this configuration."""
+    return os.path.join(history.FOLDER, os.path.basename(path))
 
 
 def _known(path: str) -> bytes:

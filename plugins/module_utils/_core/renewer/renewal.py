@@ -45,9 +45,9 @@ class Renewal:
         context = self._context(bool(tokens))
         answer = ladder.examine(self._asked(), context, self._one.connection)
         if answer["outcome"] == "issued" and not tokens:
-            raise CertificateError(
-                "%s: %s. %s." % (self._one.certificate_path, "; ".join(answer["reasons"]), _ONLY_A_PLAY)
-            )
+            missing = not os.path.exists(self._wanted.certificate_path)
+            advice = self._one.enrolment if missing else _ONLY_A_PLAY + "."
+            raise CertificateError("%s: %s. %s" % (self._one.certificate_path, "; ".join(answer["reasons"]), advice))
         if self._force and answer["outcome"] in ("rekeyed", "renewed"):
             answer["reasons"] = ["it was asked for by --force"]
         if self._dry:

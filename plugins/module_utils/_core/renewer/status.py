@@ -51,7 +51,10 @@ def _look_at_files(one: configuration.Configuration, now: datetime) -> dict:
         key_path = None  # who may not read it can be told the rest
     found = info.look(wanted.certificate_path, key_path, wanted.renew_before, roots, one.connection.fingerprints, now)
     if not found["exists"]:
-        return {"problem": fileset.read_chain(wanted.certificate_path)[1] + ".", "state": "failing"}
+        problem = fileset.read_chain(wanted.certificate_path)[1] + "."
+        if not os.path.exists(wanted.certificate_path):
+            problem = "%s %s" % (problem, one.enrolment)
+        return {"problem": problem, "state": "failing"}
     facts = found["certificate"]
     chain = fileset.read_chain(wanted.certificate_path)[0]
     problem = ""

@@ -211,3 +211,35 @@ def test_without_its_key_it_has_no_proof(tmp_path, content):
     answer = remove(tmp_path, revoke=True)
     assert (answer["revocable"], answer["holding"]) == (True, "")
     assert CA.root_pem not in answer["former"]
+
+
+def marked(folder):
+    """A folder as the role makes it."""
+    folder.mkdir()
+    (folder / removal.FOLDER_MARK).write_text("made by the role", encoding="ascii")
+    return folder
+
+
+def test_folders_that_the_role_made_go_with_the_last_that_is_in_them(tmp_path):
+    ours = marked(marked(tmp_path / "app") / "tls")
+    keys = marked(ours / "keys")
+    enrol(ours, key_path=str(keys / "site.key"))
+    dry = remove(ours, context(dry=True))
+    assert (keys / "site.key").exists()
+    answer = remove(ours)
+    assert answer == dry and answer["outcome"] == "removed"
+    assert os.listdir(tmp_path) == []
+    assert remove(ours)["outcome"] == "none"
+
+
+def test_folders_of_others_and_those_in_use_stay(tmp_path):
+    ours = marked(marked(tmp_path / "app") / "tls")
+    theirs = ours / "theirs"
+    theirs.mkdir()
+    enrol(ours, key_path=str(theirs / "site.key"))
+    assert remove(ours)["outcome"] == "removed"
+    assert os.listdir(theirs) == [] and sorted(os.listdir(ours)) == [removal.FOLDER_MARK, "theirs"]
+    theirs.rmdir()
+    left = remove(ours)
+    assert (left["outcome"], left["reasons"]) == ("removed", ["%s is there; wanted is none" % ours])
+    assert os.listdir(tmp_path) == []

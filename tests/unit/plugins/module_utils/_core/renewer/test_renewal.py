@@ -120,18 +120,22 @@ def test_what_replaces_a_file_has_its_owner_and_mode(host, mode):
 # what only a play can help
 
 
-@pytest.mark.parametrize("lost", ["site.key", "site.crt"])
-def test_what_is_lost_only_a_play_can_bring_back(host, lost):
+@pytest.mark.parametrize(
+    ("lost", "advice"),
+    [
+        ("site.key", "Only a play can issue it anew: run the one that enrolled this host."),
+        ("site.crt", "Run the play that enrols this host, or .*: renewer.pyz enrol {}/site.crt --token-file -"),
+    ],
+)
+def test_what_is_lost_no_renewal_can_bring_back(host, lost, advice):
     host.enrol()
     (host.tls / lost).unlink()
     before = pki.snapshot(host.tls)
-    with pytest.raises(
-        CertificateError, match="%s is missing.* Only a play can issue it anew: run the one that" % lost
-    ):
+    with pytest.raises(CertificateError, match="%s is missing.* %s$" % (lost, advice.format(host.tls))) as raised:
         host.renew()
     assert (pki.snapshot(host.tls), host.stand_in.asked, host.lines()) == (before, [], 0)
     past = host.history()
-    assert past.error.endswith("run the one that enrolled this host.") and past.last_error and not past.pending
+    assert past.error == str(raised.value) and past.last_error and not past.pending
 
 
 def test_where_the_authority_refuses_only_a_play_can_help(host):

@@ -71,7 +71,7 @@ def failed(host):
 @pytest.mark.parametrize(
     "spoil, words",
     [
-        (remove("site.crt"), "the certificate .*site.crt is missing."),
+        (remove("site.crt"), "the certificate .*site.crt is missing. .*renewer.pyz enrol .*/site.crt --token-file -$"),
         (write("site.crt", b"rubbish"), "the certificate .*site.crt cannot be read"),
         (remove("site.key"), "The key .*site.key is missing, or belongs to another certificate."),
         (write("site.key", pki.key_pem(pki.new_key())), "The key .*site.key is missing, or belongs to another"),
