@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from ..module_utils import _options
 from ..module_utils._core import wanted
-from ..plugin_utils._action import StepCAAction, failure
+from ..plugin_utils._action import StepCAAction
 from ..plugin_utils._issue import Issue
 
 
@@ -26,8 +26,6 @@ class ActionModule(StepCAAction):
         if self._task.diff:
             result["diff"] = diffs if many else diffs[0]
         result["invocation"] = {"module_args": self.shown()}
-        if result.get("failed"):
-            raise failure(result["msg"], result)
         return result
 
 

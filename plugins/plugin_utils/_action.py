@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
@@ -20,6 +20,14 @@ from . import _answers, _http, _libraries, _provisioner
 from ._settings import Settings, Source, of_controller, plain, plain_data
 
 _GROUP = "group/privatepki.stepca.stepca"
+
+
+class TaskFailed(Exception):
+    """The end of a task. result: with failed and msg."""
+
+    def __init__(self, result: dict):
+        super().__init__(result["msg"])
+        self.result = result
 
 
 class StepCAAction(ActionBase):
@@ -34,7 +42,10 @@ class StepCAAction(ActionBase):
     OPTIONS: dict = {}
 
     def run(self, tmp=None, task_vars=None):
-        """Ansible's entry point; every error that a user can cause becomes an AnsibleActionFail here."""
+        """Ansible's entry point; every error that a user can cause becomes a failed result here.
+
+        It is returned, not raised: what an action raises never comes to until, retries and failed_when.
+        """
         super().run(tmp, task_vars)
         self._task_vars = task_vars or {}
         self._warnings = []
@@ -46,7 +57,9 @@ class StepCAAction(ActionBase):
             _provisioner.check(self.settings)
             result = self.act()
         except StepCAError as error:
-            raise failure(str(error)) from None
+            result = {"failed": True, "msg": str(error)}
+        except TaskFailed as failed:
+            result = failed.result
         if self._warnings:
             result["warnings"] = list(dict.fromkeys(list(result.get("warnings") or []) + self._warnings))
         return result
@@ -76,7 +89,8 @@ class StepCAAction(ActionBase):
         )
         self.warn(_answers.texts(result.pop("warnings", None)))
         if result.get("failed"):
-            raise failure(str(result.get("msg") or "The module failed.")[:10000], _answers.failure(result))
+            message = str(result.get("msg") or "The module failed.")[:10000]
+            raise TaskFailed(dict(_answers.failure(result), failed=True, msg=message))
         return result
 
     def authority(self, connection: client.Connection) -> client.StepCA:
@@ -169,13 +183,6 @@ class StepCAAction(ActionBase):
                     "environment: %s would carry a secret to the host, and has no effect there. Set the variable stepca_..., or the "
                     "environment of the controller." % " and ".join(sorted(names))
                 )
-
-
-def failure(message: str, result=None) -> AnsibleActionFail:
-    """The end of a task for a reason that the message tells; ansible-core < 2.19 would add a traceback to it."""
-    error = AnsibleActionFail(message, result=result)
-    error.result.pop("exception", None)
-    return error
 
 
 def _masked(given, options: dict):

@@ -97,7 +97,7 @@ def texts(given) -> list:
 
 def failure(result: dict) -> dict:
     """What is passed on of a module's failure: known keys, cut to a length that can be read."""
-    known = ("module_stderr", "module_stdout", "exception")
+    known = ("module_stderr", "module_stdout")
     return {name: str(result[name])[:10000] for name in known if isinstance(result.get(name), str)}
 
 

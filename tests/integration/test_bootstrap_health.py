@@ -342,3 +342,27 @@ def test_waiting_for_an_authority_that_starts_later(play, new_authority):
     hopeless = {"name": "hopeless", HEALTH: {**connection(authority, retries=0), "wait": "1s"}}
     failed = play([hopeless]).expect_failure(authority.url, "refused")
     assert failed.task == "hopeless"
+
+
+@pytest.mark.parametrize("request_from", ["controller", "host"])
+def test_a_failure_is_judged_by_the_task(play, authority, request_from):
+    """until, retries, failed_when and ignore_errors work as with every module, wherever the failure came from."""
+    nobody = {**connection(authority), "ca_url": "https://localhost:1", "retries": 0, "request_from": request_from}
+    run = play(
+        [
+            {
+                "name": "again",
+                HEALTH: nobody,
+                "register": "again",
+                "until": "again is success",
+                "retries": 2,
+                "delay": 0,
+                "ignore_errors": True,
+            },
+            {"name": "judged", HEALTH: nobody, "register": "judged", "failed_when": "'refused' not in judged.msg"},
+            {"name": "said", HEALTH: {**nobody, "no_such_option": 1}, "failed_when": False},
+        ]
+    ).expect_ok()
+    assert run["again"].failed and run["again"]["attempts"] == 2
+    assert not run["judged"].failed and "Connection refused" in run["judged"].msg
+    assert "no_such_option: no such option." in run["said"].msg
