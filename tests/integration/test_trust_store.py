@@ -128,7 +128,8 @@ def test_a_store_that_cannot_be(play, host, authority):
     }
     root = make_root("Root")
     tasks = [
-        {**trust(name, "etc/roots.pem", root, **options), "ignore_errors": True} for name, (options, _) in wrong.items()
+        {**trust(name, "etc/roots.pem", root, **options), "ignore_errors": True}
+        for name, (options, _words) in wrong.items()
     ]
     run = play(tasks, module_defaults={GROUP: connection(authority, ca_fingerprint="")}).expect_ok()
     for name, (_options, words) in wrong.items():
