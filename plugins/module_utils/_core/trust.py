@@ -340,13 +340,10 @@ def _make_folders(wanted: Wanted, folders: list) -> None:
 
 
 def _compare_folders(wanted: Wanted, plan: Plan) -> None:
-    """The folders that were made for root_path go where nothing else is in them by now."""
+    """The folders that were made for root_path go where nothing else is in them by now; what remembers them goes anyway."""
     path = record.path_of(wanted.root_path)
     content = files.read(path)
-    if content is None or set(os.listdir(os.path.dirname(path))) - {
-        os.path.basename(wanted.root_path),
-        os.path.basename(path),
-    }:
+    if content is None:
         return
     try:
         folders = json.loads(content)["folders"]

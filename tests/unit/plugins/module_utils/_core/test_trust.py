@@ -146,10 +146,8 @@ def test_a_folder_that_was_made_stays_while_others_use_it(tmp_path):
     other.mkdir()
     gone = want(OLD, root_path=path, present=False)
     bring_about(gone, given=False)
-    assert other.exists() and not path.exists()
-    other.rmdir()
-    assert bring_about(gone, given=False).reasons
-    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(path.parent) == ["renew.d"], "nothing of ours, so that a second run has nothing to do"
+    assert bring_about(gone, given=False).reasons == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"folders": 1}', '{"folders": [1]}', '{"folders": ["/nowhere", "/"]}'])
