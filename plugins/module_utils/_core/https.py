@@ -121,10 +121,11 @@ def explain(error: Exception, seconds: float, sent: bool, late: bool = False) ->
 def explain_tls(reason: str, verify_message: str) -> TransportError:
     """What a failed TLS handshake means; no request was written before it."""
     if verify_message or "CERTIFICATE_VERIFY_FAILED" in reason:
+        why = verify_message or reason
+        clock = ", or the clock of this machine is wrong" if re.search("expired|not yet valid", why) else ""
         return TransportError(
             "its certificate is not trusted (%s). Only the roots of ca_fingerprint or ca_root count, and the name must be in the "
-            "certificate: another CA answers there, somebody is in between, or ca_name is needed"
-            % (verify_message or reason),
+            "certificate: another CA answers there, somebody is in between, or ca_name is needed%s" % (why, clock),
             sent=False,
             retry=False,
         )

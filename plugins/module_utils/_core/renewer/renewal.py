@@ -8,6 +8,7 @@ The decision, the ladder and the replacement are those of stepca_certificate.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 from contextlib import suppress
@@ -169,9 +170,7 @@ def run(one, past: history.History, now: datetime, force=False, dry=False, learn
         return outcome
     except Exception as error:
         known = error if isinstance(error, StepCAError) else unforeseen(error)
-        if not dry:
-            _remember_failure(one, past, now, known)
-        raise known from None
+        raise (known if dry else _remember_failure(one, past, now, known)) from None
 
 
 def unforeseen(error: Exception) -> StepCAError:
@@ -179,8 +178,8 @@ def unforeseen(error: Exception) -> StepCAError:
     return StepCAError("%s: %s. This should not happen: please report it." % (type(error).__name__, error))
 
 
-def _remember_failure(one, past: history.History, now: datetime, error: StepCAError) -> None:
-    """Write the failure down and tell those who want to know; whatever goes wrong with that is added to the error."""
+def _remember_failure(one, past: history.History, now: datetime, error: StepCAError) -> StepCAError:
+    """Write the failure down and tell those who want to know; the error, with whatever goes wrong with that."""
     text = history.one_line(str(error))
     past.last_error = durations.format_time(now.replace(microsecond=0))
     past.error = "" if isinstance(error, served.StillServed) else text  # which status sees, as long as it is so
@@ -195,5 +194,6 @@ def _remember_failure(one, past: history.History, now: datetime, error: StepCAEr
             services.run(one.on_failure, environment)
         except services.HookError as failed:
             problems.append("on_failure: %s" % failed)
-    if problems:
-        error.args = (" ".join([str(error)] + problems),)
+    told = copy.copy(error)  # other certificates may meet with the same error
+    told.args = (" ".join([str(error)] + problems),)
+    return told
