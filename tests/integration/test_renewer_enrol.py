@@ -68,19 +68,20 @@ def test_enrol_with_a_token_of_the_lookup(play, host, authority, renewer):
 
 
 def test_enrol_what_an_image_was_configured_for(play, host, authority):
-    """The path and the token are enough; services are told of the first certificate, too."""
+    """The path and the token are enough, which has the names of this very host; services are told of the first certificate, too."""
     told, tls = host.path("/told"), host.path("/etc/tls")
-    entry = pair("site", sans=["site.example.com"], combined_path=TLS + "site.pem")
+    entry = pair("site", sans=["build.example.com"], combined_path=TLS + "site.pem", key_mode="0640", mode=0o600)
     hooks = {"run_after": ["sh", "-c", "echo told >> %s" % told]}
     play([{"name": "image", RENEWER: {**connection(authority), **PATHS, "entries": [{**entry, **hooks}]}}]).expect_ok()
     renewer = Renewer(host)
     (line,) = renewer.fails("renew")
-    assert "site.crt is missing" in line and "Only a play can issue it anew" in line
+    assert "site.crt is missing" in line and "hand over a one-time token: renewer.pyz enrol %s/site.crt" % tls in line
     token = host.path("/token")
     token.write_text(make_token(authority, authority.provisioner("ansible")), encoding="ascii")
     assert renewer("enrol", tls / "site.crt", "--token-file", token).startswith("issued ")
-    judge(authority, tls / "site.crt", tls / "site.key")
-    assert (tls / "site.pem").exists() and told.read_text(encoding="ascii") == "told\n"
+    assert judge(authority, tls / "site.crt", tls / "site.key").names == ["DNS:site.example.com"]
+    assert [mode(tls / name) for name in ("site.crt", "site.key", "site.pem")] == ["0600", "0640", "0640"]
+    assert told.read_text(encoding="ascii") == "told\n"
     assert holders(host, token.read_text(encoding="ascii")) == ["token"]
 
 

@@ -236,6 +236,27 @@ def test_a_staged_file_inherits_the_owner_of_what_it_replaces(tmp_path, monkeypa
     assert given == [(str(tmp_path / "staged"), status.st_uid, status.st_gid)]
 
 
+def test_a_new_file_is_dressed_as_asked(tmp_path):
+    path = write(tmp_path / "staged", "")
+    files.dress(path, {"owner": str(os.geteuid()), "group": os.getegid(), "mode": "0640"})
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o640 and os.stat(path).st_uid == os.geteuid()
+    files.dress(path, {"mode": "u=rw"})
+    files.dress(path, {"owner": None, "mode": None})
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o640
+    with pytest.raises(HostFileError, match="Cannot set the owner of .*staged: .*nobody-of-this-name"):
+        files.dress(path, {"owner": "nobody-of-this-name"})
+
+
+def test_a_folder_that_is_made_is_open_to_all_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        files.make_folder(str(tmp_path / "a" / "b"))
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(os.stat(tmp_path / one).st_mode) for one in ("a", "a/b")] == [0o755, 0o755]
+    files.make_folder(str(tmp_path / "a" / "b"))
+
+
 # replacing
 
 
