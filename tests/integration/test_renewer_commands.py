@@ -24,7 +24,7 @@ def test_force_and_check(play, host, authority):
     was, before = serials(host), tree(host.root / "etc")
     with traffic(authority) as asked:
         said = renewer("renew", "--check", "--force", tls / "a.crt").splitlines()
-    assert len(said) == 1 and said[0].startswith("would be renewed %s/a.crt: it is due since " % tls)
+    assert len(said) == 1 and said[0].startswith("would be renewed %s/a.crt: it was asked for by --force" % tls)
     assert renewer("renew", "--check").splitlines() == ["%s/%s.crt: nothing to do" % (tls, name) for name in "ab"]
     assert (asked.posts, tree(host.root / "etc"), renewer.state.exists()) == ([], before, False)
 
