@@ -37,7 +37,8 @@ def look(path: str, memory: str, now: datetime) -> dict:
         return dict(row, problem=str(error))
     stale = served.problem(one)
     row["served"] = None if one.served is None else not stale
-    row["problem"] = " ".join(filter(None, [row["problem"], stale, past.error]))
+    seen = [one for one in (row["problem"], stale) if one and one.rstrip(".") not in past.error]
+    row["problem"] = " ".join(filter(None, seen + [past.error]))
     if row["problem"] and row["state"] != "expired":
         row["state"] = "failing"
     return row
