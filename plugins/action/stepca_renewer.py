@@ -25,7 +25,8 @@ class ActionModule(StepCAAction):
     OPTIONS = dict(_options.RENEWER, entries=dict(_options.RENEWER["entries"], options=_options.RENEWER_ENTRY))
 
     def act(self) -> dict:
-        entries = [self._understood(entry) for entry in self.options["entries"]]
+        defaults = self.defaults_of(_CERTIFICATE)
+        entries = [self._understood(entry, defaults) for entry in self.options["entries"]]
         wanted.refuse_shared_paths(entries)
         connection = self.settings.connection() if any(map(_is_present, entries)) else None
         if connection and not connection.urls:
@@ -38,9 +39,8 @@ class ActionModule(StepCAAction):
         )
         return dict(_read(result), schedule=turn, invocation={"module_args": self.shown()})
 
-    def _understood(self, entry: dict) -> dict:
+    def _understood(self, entry: dict, defaults: dict) -> dict:
         """One entry with the defaults that stepca_certificate has in this play, its names in normal form."""
-        defaults = self.defaults_of(_CERTIFICATE)
         given = {name: defaults[name] for name in wanted.SHARED if name in defaults}
         entry = dict(entry, **{name: value for name, value in given.items() if entry.get(name) is None})
         asked = understand(entry)

@@ -92,16 +92,25 @@ def missing_folder(path: str):
     return None if os.path.isdir(folder) else folder
 
 
-def make_folder(folder: str) -> None:
-    """Make a folder, 0755, and those above it."""
-    missing = []
+def missing_folders(folder: str) -> list:
+    """This folder and those above it, as far as they do not exist, the topmost first."""
+    missing, folder = [], os.path.abspath(folder)
     while not os.path.isdir(folder):
         missing.insert(0, folder)
         folder = os.path.dirname(folder)
-    for one in missing:
+    return missing
+
+
+def make_folder(folder: str) -> None:
+    """Make a folder, 0755, and those above it."""
+    for one in missing_folders(folder):
         with explained("make", one):
-            os.mkdir(one)
-            os.chmod(one, 0o755)  # whatever the umask
+            try:
+                os.mkdir(one)
+                os.chmod(one, 0o755)  # whatever the umask
+            except FileExistsError:
+                if not os.path.isdir(one):  # else another run has just made it
+                    raise
 
 
 def staged_path(target: str, tag: str) -> str:

@@ -316,11 +316,7 @@ def _step(wanted: Wanted, path: str) -> Optional[str]:
 
 
 def _look_for_folder(wanted: Wanted, plan: Plan, dry: bool) -> None:
-    missing = []
-    folder = os.path.dirname(wanted.root_path)
-    while not os.path.isdir(folder):
-        missing.insert(0, folder)
-        folder = os.path.dirname(folder)
+    missing = files.missing_folders(os.path.dirname(wanted.root_path))
     if not missing:
         return
     if not (wanted.make_folder or dry):

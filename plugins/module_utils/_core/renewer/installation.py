@@ -55,9 +55,10 @@ class Installation:
                 self._texts.pop(path, None)
                 continue
             text = configuration.make(entry, connection)
-            self._look_for_services(configuration.parse(text))
+            one = configuration.parse(text)
+            self._look_for_services(one)
             if self._texts.get(path) != text:
-                problem = renewable.problem(configuration.parse(text))
+                problem = renewable.problem(one)
                 self.problems += [problem] if problem else []
                 if problem and strict:
                     continue

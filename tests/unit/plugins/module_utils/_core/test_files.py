@@ -257,6 +257,19 @@ def test_a_folder_that_is_made_is_open_to_all_whatever_the_umask(tmp_path):
     files.make_folder(str(tmp_path / "a" / "b"))
 
 
+def test_a_folder_named_from_here_is_made_once_whoever_is_faster(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files.make_folder("a/b")
+    assert (tmp_path / "a" / "b").is_dir() and files.missing_folders("a/b") == []
+    monkeypatch.setattr(files, "missing_folders", lambda folder: [folder])
+    files.make_folder("a/b")
+    write(tmp_path / "file", "")
+    before = os.stat(tmp_path / "file").st_mode
+    with pytest.raises(HostFileError, match="Cannot make .*file: File exists"):
+        files.make_folder(str(tmp_path / "file"))
+    assert os.stat(tmp_path / "file").st_mode == before
+
+
 # replacing
 
 
