@@ -9,10 +9,14 @@ import os
 import secrets
 import subprocess
 
+import pytest
+
 from tests.integration.derived import ENDINGS, all_files, blocks, judge_files
 from tests.integration.judging import judge, leftovers, mode, owner, see, somebody, traffic, tree, wait_until_aged
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, outcomes, pair
 from tests.integration.support import enrolment
+
+pytestmark = pytest.mark.oldest_core
 
 
 def kept(folder):

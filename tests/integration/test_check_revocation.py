@@ -17,6 +17,8 @@ from tests.integration.pairs import CERTIFICATE, GROUP, TLS, outcomes, pair
 from tests.integration.support import connection, enrolment
 from tools.pki import Issuer, make_intermediate, make_root
 
+pytestmark = pytest.mark.oldest_core
+
 BY = pytest.mark.parametrize("by", ["controller", "host"])
 HOUR = datetime.timedelta(hours=1)
 

@@ -28,6 +28,8 @@ from tests.integration.pairs import CERTIFICATE, GROUP, TLS, outcomes, pair
 from tests.integration.support import enrolment
 from tools.authority import Provisioner
 
+pytestmark = pytest.mark.oldest_core
+
 FOREIGN = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 
 

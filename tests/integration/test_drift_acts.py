@@ -22,6 +22,8 @@ from tools.authority import Provisioner
 from tools.commands import wait_until
 from tools.pki import make_intermediate, make_root
 
+pytestmark = pytest.mark.oldest_core
+
 
 def harm(*endings, to):
     """Make something else of the files with these endings: to(content) -> bytes, None for no file."""

@@ -19,6 +19,8 @@ from tests.integration.pairs import CERTIFICATE, GROUP, TLS, outcomes, pair
 from tests.integration.support import Playbooks, enrolment
 from tools.authority import Provisioner
 
+pytestmark = pytest.mark.oldest_core
+
 #: Names and subject that nobody asked for.
 REWRITING_ALL = """{
   "subject": {"commonName": "rewritten", "organization": "Example"},

@@ -16,6 +16,8 @@ from tests.integration.pairs import pair
 from tests.integration.renewing import serials, set_up
 from tools.commands import wait_until
 
+pytestmark = pytest.mark.oldest_core
+
 
 def test_force_and_check(play, host, authority):
     """One that is named, then all; what would be done is said, and nothing is touched by saying it."""

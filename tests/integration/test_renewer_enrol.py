@@ -15,6 +15,8 @@ from tests.integration.renewing import PATHS, RENEWER, Renewer, set_up
 from tests.integration.support import connection, enrolment
 from tests.integration.tokens import make_token, spend
 
+pytestmark = pytest.mark.oldest_core
+
 LOOKUP = (
     "{{ lookup('privatepki.stepca.stepca_token', 'web-17.example.com', sans=['web-17.example.com', '192.0.2.17']) }}"
 )

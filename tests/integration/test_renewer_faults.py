@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta, timezone
 
+import pytest
+
 from tests.integration.judging import judge, leftovers, see, traffic, tree
 from tests.integration.pairs import CERTIFICATE, pair
 from tests.integration.renewing import Renewer, serials, set_up, tasks
@@ -16,6 +18,8 @@ from tools.authority import Provisioner
 from tools.commands import wait_until
 from tools.pki import make_root
 from tools.ports import free_port
+
+pytestmark = pytest.mark.oldest_core
 
 
 def test_a_ca_that_is_away(play, host, new_authority):

@@ -17,6 +17,8 @@ from tests.integration.rows import Row, check_failures, run_unchanged, tasks
 from tests.integration.support import Playbooks, enrolment
 from tests.integration.watching import watching
 
+pytestmark = pytest.mark.oldest_core
+
 PASSWORD = "only for this test"
 
 

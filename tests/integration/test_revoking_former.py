@@ -13,6 +13,8 @@ from tests.integration.support import enrolment
 from tests.integration.test_revoke import listed
 from tools.authority import Provisioner
 
+pytestmark = pytest.mark.oldest_core
+
 BY = pytest.mark.parametrize("by", ["controller", "host"])
 
 

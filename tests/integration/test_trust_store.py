@@ -13,6 +13,8 @@ from tests.integration.judging import traffic, tree
 from tests.integration.support import connection
 from tools.pki import make_intermediate, make_root
 
+pytestmark = pytest.mark.oldest_core
+
 BOOTSTRAP = "privatepki.stepca.stepca_bootstrap"
 GROUP = "group/privatepki.stepca.stepca"
 #: Takes the anchors over into a bundle, which is what openssl is asked by.
