@@ -12,9 +12,11 @@ __all__ = [
     "BOOTSTRAP",
     "CERTIFICATE",
     "CONNECTION",
+    "DOCTOR",
     "ENVIRONMENT",
     "EXCHANGE",
     "HEALTH",
+    "HOST_INFO",
     "INFO",
     "PROVISIONER",
     "RENEWER",
@@ -92,6 +94,18 @@ INFO = {
     "key_path": {"type": "path", "no_log": False},
     "renew_before": {"type": "str", "default": "33%"},
     "check_revocation": {"type": "bool", "default": False},
+}
+
+HOST_INFO = {
+    "certificates": {"type": "list", "elements": "dict", "default": []},
+    "folders": {"type": "list", "elements": "path", "default": []},
+    "config_path": {"type": "path", "default": "/etc/stepca/renew.d"},
+}
+
+DOCTOR = {
+    "certificates": {"type": "list", "elements": "dict", "default": []},
+    "renewer": {"type": "str", "choices": ["systemd", "cron", "none"], "default": "systemd"},
+    "renewer_path": {"type": "path", "default": "/usr/local/lib/stepca/renewer.pyz"},
 }
 
 _SINGLE = {

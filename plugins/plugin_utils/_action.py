@@ -90,6 +90,9 @@ class StepCAAction(ActionBase):
         self.warn(_answers.texts(result.pop("warnings", None)))
         if result.get("failed"):
             message = str(result.get("msg") or "The module failed.")[:10000]
+            if "stdout/stderr" in message:  # Ansible's own words for a module that never came to answer
+                said = str(result.get("module_stderr") or "") + str(result.get("module_stdout") or "")
+                message = "%s: %s" % (message, " ".join(said.split())[-500:])
             raise TaskFailed(dict(_answers.failure(result), failed=True, msg=message))
         return result
 

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from importlib import metadata
 
 from ..module_utils._core import library
 from ..module_utils._core.errors import StepCAError
@@ -28,3 +30,12 @@ def require(name: str, module) -> None:
 def require_cryptography() -> None:
     """LibraryMissing unless the controller has cryptography, of any supported age."""
     require("cryptography", True if library.is_new_enough() else None)
+
+
+def versions() -> dict:
+    """{library of the controller: its version, None where it is missing}."""
+    found = dict.fromkeys(("cryptography", "requests", "PyJWT"))
+    for name in found:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

@@ -46,11 +46,11 @@ class Signing:
     def __init__(self, action, by_host: bool = False):
         self._action = action
         self._by_host = by_host
-        self._settings = action.settings
-        self.connection = self._settings.connection()
+        self.settings = action.settings
+        self.connection = self.settings.connection()
         self.roots = self.connection.roots or None
-        self.token = self._settings.find("token")
-        name = None if self.token else self._settings.find("provisioner")
+        self.token = self.settings.find("token")
+        name = None if self.token else self.settings.find("provisioner")
         self.provisioner_name = str(name.value) if name else None
         self.source = "from %s" % name.where if name else ""
         self._authority = None
@@ -60,7 +60,7 @@ class Signing:
     @property
     def can_issue(self) -> bool:
         """Whether any option says who vouches."""
-        return bool(self._settings.nearest(*_CREDENTIALS))
+        return bool(self.settings.nearest(*_CREDENTIALS))
 
     @property
     def authority(self) -> client.StepCA:
@@ -199,7 +199,7 @@ class Signing:
             subject=serial,
             sans=[],
             audiences=client.audiences(self.connection, "revoke"),
-            lifetime=_provisioner.lifetime(self._settings),
+            lifetime=_provisioner.lifetime(self.settings),
         )
 
     def minter(self, asked, request):
@@ -212,7 +212,7 @@ class Signing:
             subject=asked.common_name,
             sans=[text for _kind, text in csr.spellings(request.extensions)],
             audiences=client.audiences(self.connection, "sign"),
-            lifetime=_provisioner.lifetime(self._settings),
+            lifetime=_provisioner.lifetime(self.settings),
             binding=csr.binding(request),
         )
 
@@ -222,23 +222,27 @@ class Signing:
     def provisioner(self) -> _provisioner.Provisioner:
         """The provisioner with its opened key, found once."""
         if self._provisioner is None:
-            self._provisioner = _provisioner.find(self._settings, self.authority)
+            self._provisioner = _provisioner.find(self.settings, self.authority)
             if not self._by_host:
                 self._warn_of_old_ca()
         return self._provisioner
 
     def _warn_of_old_ca(self) -> None:
-        """A CA that ignores the binding would sign any request for a stolen token."""
-        text = self.authority.version()
-        numbers = tuple(int(part) for part in text.lstrip("v").split("-")[0].split(".") if part.isdigit())
-        known = len(numbers) == 3
-        if numbers < _BINDING_SINCE if known else self.authority.ask(api.INTERMEDIATES).status != 201:
-            self._action.warn(
-                [
-                    "step-ca at %s (%s) is older than 0.27.3 and does not bind tokens to one request: upgrade it."
-                    % (self.authority.url, text if known else "version unknown")
-                ]
-            )
+        problem = age_problem(self.authority)
+        self._action.warn([problem] if problem else [])
+
+
+def age_problem(authority: client.StepCA) -> str:
+    """What is wrong with a CA that ignores the binding, and would sign any request for a stolen token; "" if nothing."""
+    text = authority.version()
+    numbers = tuple(int(part) for part in text.lstrip("v").split("-")[0].split(".") if part.isdigit())
+    known = len(numbers) == 3
+    if not (numbers < _BINDING_SINCE if known else authority.ask(api.INTERMEDIATES).status != 201):
+        return ""
+    return "step-ca at %s (%s) is older than 0.27.3 and does not bind tokens to one request: upgrade it." % (
+        authority.url,
+        text if known else "version unknown",
+    )
 
 
 def at(date) -> str:

@@ -30,8 +30,8 @@ def explain(error: ApiError, token: str, authority, source: str, purpose: str = 
     content = jws.claims(token)[1]
     finding = (
         clock_problem(content, error.date)
-        or _provisioner_problem(token, authority, source)
-        or _audience_problem(content, authority, purpose)
+        or provisioner_problem(token, authority, source)
+        or audience_problem(content, authority, purpose)
         or "Its clock, provisioner, key and audience look right, so the token was probably used before or made before the CA "
         "last started. Each token serves once; the CA's log names the reason."
     )
@@ -108,7 +108,7 @@ def list_provisioners(provisioners) -> str:
     return ", ".join('"%s" (%s)' % (item.get("name"), item.get("type")) for item in provisioners) or "none at all"
 
 
-def _provisioner_problem(token: str, authority, source: str) -> str:
+def provisioner_problem(token: str, authority, source: str) -> str:
     header, content = jws.claims(token)
     name, key_id = content.get("iss"), header.get("kid")
     try:
@@ -139,7 +139,7 @@ def _provisioner_problem(token: str, authority, source: str) -> str:
     return ""
 
 
-def _audience_problem(content: dict, authority, purpose: str) -> str:
+def audience_problem(content: dict, authority, purpose: str) -> str:
     audiences = content.get("aud") or []
     audiences = [audiences] if isinstance(audiences, str) else audiences
     if not any(str(one).endswith(purpose) or one == "step-certificate-authority" for one in audiences):

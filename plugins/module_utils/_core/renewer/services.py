@@ -31,7 +31,7 @@ def unknown(configuration) -> list:
     """The services to reload that systemd has never heard of, by name."""
     if not systemd_runs():
         return []
-    return [one.name for one in configuration.reload if _call(["systemctl", "cat", "--", one.name])[0] != 0]
+    return [one.name for one in configuration.reload if call(["systemctl", "cat", "--", one.name])[0] != 0]
 
 
 def tell(configuration) -> None:
@@ -57,9 +57,9 @@ def _reload(service) -> None:
     asking = ["systemctl", "is-active", "--quiet", "--", service.name]
     if not systemd_runs():
         manager, asking = ["service", service.name, service.action], ["service", service.name, "status"]
-    if _call(asking)[0] != 0:
+    if call(asking)[0] != 0:
         return  # what does not run reads its files when it starts
-    code, output = _call(manager)
+    code, output = call(manager)
     if code:
         advice = " See journalctl -u %s." % service.name if systemd_runs() else ""
         raise HookError(
@@ -76,14 +76,14 @@ def run(words: list, environment=None) -> None:
         # systemd would put variables in, before the command, a shell perhaps, takes them for its own words.
         literal = [word.replace("$", "$$") for word in words]
         command = ["systemd-run", "--quiet", "--collect", "--wait", "--pipe"] + settings + ["--"] + literal
-    code, output = _call(command, added)
+    code, output = call(command, added)
     if code:
         raise HookError(
             "The command %s failed with code %d: %s." % (" ".join(words), code, output or "it said nothing")
         )
 
 
-def _call(command: list, environment=None) -> tuple:
+def call(command: list, environment=None) -> tuple:
     """(exit code, the end of what it said) of a command that may take five minutes."""
     try:
         # There is no module here that could run it.

@@ -15,63 +15,77 @@ from . import configuration, history, served
 #: From fine to worst; what monitoring is told is the worst of all: 0, 1, 1, 2.
 STATES = ("ok", "due", "failing", "expired")
 _EXIT = {"ok": 0, "due": 1, "failing": 1, "expired": 2}
+#: The row of a certificate of which nothing can be told.
+UNKNOWN = {"certificate_path": None, "state": "failing", "problem": "", "certificate": None, "serial": None}
+UNKNOWN.update(not_after=None, renew_at=None, days_left=None)
 _HEADINGS = ("CERTIFICATE", "STATE", "ENDS", "LEFT", "RENEWS", "PROBLEM")
 
 
 def look(path: str, memory: str, now: datetime) -> dict:
     """How the certificate of this configuration is, as JSON would have it.
 
-    path: of the configuration; memory: folder of the histories. Returns certificate_path, state (of STATES), problem
-    (sentence or ""), serial, not_after, renew_at (RFC 3339), days_left, served (whether the port serves the file, None
-    where none is named), last_success, last_error, error.
+    path: of the configuration; memory: folder of the histories. Returns what look_at_files does, and served (whether the
+    port serves the file, None where none is named), last_success, last_error, error.
     """
-    row = {"certificate_path": path, "state": "failing", "problem": "", "serial": None, "not_after": None}
-    row.update(renew_at=None, days_left=None, served=None, last_success=None, last_error=None, error="")
+    row = dict(UNKNOWN, certificate_path=path, served=None, last_success=None, last_error=None, error="")
     try:
         past = history.load(memory, os.path.basename(path))
         row.update(last_success=past.last_success, last_error=past.last_error, error=past.error)
         one = configuration.load(path)
         row["certificate_path"] = one.certificate_path
-        row.update(_look_at_files(one, now))
+        asked, trust = one.wanted(), one.connection
+        files = (asked.certificate_path, asked.key_path, asked.renew_before)
+        row.update(look_at_files(*files, trust.roots, trust.fingerprints, now))
+        if not os.path.exists(one.certificate_path):
+            row["problem"] += " " + one.enrolment
     except StepCAError as error:
         return dict(row, problem=str(error))
     stale = served.problem(one)
     row["served"] = None if one.served is None else not stale
     seen = [one for one in (row["problem"], stale) if one and one.rstrip(".") not in past.error]
-    row["problem"] = " ".join(filter(None, seen + [past.error]))
-    if row["problem"] and row["state"] != "expired":
-        row["state"] = "failing"
-    return row
+    return judged(dict(row, problem=" ".join(filter(None, seen + [past.error]))))
 
 
-def _look_at_files(one: configuration.Configuration, now: datetime) -> dict:
-    wanted = one.wanted()
-    roots = one.connection.roots or None
-    key_path = wanted.key_path
+def judged(row: dict) -> dict:
+    """The row, failing where it has a problem; what has expired is worse."""
+    return dict(row, state="failing") if row["problem"] and row["state"] != "expired" else row
+
+
+def look_at_files(path: str, key_path, renew_before, roots, fingerprints: list, now: datetime) -> dict:
+    """How a certificate is, whoever renews it; HostFileError where its files cannot be read.
+
+    path, key_path (or None), renew_before, now: as info.look takes them; roots: the trusted roots as far as they are known
+    here; fingerprints: theirs, none where nobody says whom to trust. Returns certificate_path, state (of STATES), problem
+    (sentence or ""), certificate (facts or None), serial, not_after (end of the chain), renew_at (RFC 3339), days_left.
+    """
     if key_path and os.path.exists(key_path) and not os.access(key_path, os.R_OK):
         key_path = None  # who may not read it can be told the rest
-    found = info.look(wanted.certificate_path, key_path, wanted.renew_before, roots, one.connection.fingerprints, now)
+    found = info.look(path, key_path, renew_before, roots or None, fingerprints, now)
+    chain, problem = fileset.read_chain(path)
     if not found["exists"]:
-        problem = fileset.read_chain(wanted.certificate_path)[1] + "."
-        if not os.path.exists(wanted.certificate_path):
-            problem = "%s %s" % (problem, one.enrolment)
-        return {"problem": problem, "state": "failing"}
-    facts = found["certificate"]
-    chain = fileset.read_chain(wanted.certificate_path)[0]
-    problem = ""
+        return dict(UNKNOWN, certificate_path=path, problem=problem + ".")
+    row = row_of(chain, found["certificate"], now)
     if found["key_matches"] is False:
-        problem = "The key %s is missing, or belongs to another certificate." % wanted.key_path
-    elif found["chain_ok"] is False and certificates.end_of_life(chain) > now:
-        known = roots or record.roots(record.read(wanted.certificate_path), one.connection.fingerprints)
+        problem = "The key %s is missing, or belongs to another certificate." % key_path
+    elif found["chain_ok"] is False and row["state"] != "expired":
+        known = roots or record.roots(record.read(path), fingerprints)
         problem = "It does not lead to a trusted root: %s." % certificates.chain_problem(chain, known, now)
-    expired = certificates.end_of_life(chain) <= now
+    return judged(dict(row, problem=problem))
+
+
+def row_of(chain, facts: dict, now: datetime) -> dict:
+    """The row of a certificate as its times alone show it. facts: certificates.facts."""
+    end = certificates.end_of_life(chain)
+    due = durations.parse_time(facts["renew_at"], "renew_at") <= now
     return {
-        "state": "expired" if expired else "due" if found["due"] else "ok",
-        "problem": problem,
+        "certificate_path": facts["path"],
+        "state": "expired" if end <= now else "due" if due else "ok",
+        "problem": "",
+        "certificate": facts,
         "serial": facts["serial"],
-        "not_after": durations.format_time(certificates.end_of_life(chain)),
+        "not_after": durations.format_time(end),
         "renew_at": facts["renew_at"],
-        "days_left": found["days_left"],
+        "days_left": round((end - now).total_seconds() / 86400, 4),
     }
 
 

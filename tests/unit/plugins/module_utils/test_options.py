@@ -13,7 +13,9 @@ from ansible_collections.privatepki.stepca.plugins.module_utils import _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import keys, wanted
 
 MODULES = {
+    "doctor": _options.DOCTOR,
     "health": _options.HEALTH,
+    "host_info": _options.HOST_INFO,
     "bootstrap": _options.BOOTSTRAP,
     "certificate": _options.CERTIFICATE,
     "info": _options.INFO,
