@@ -65,9 +65,9 @@ class Authority:
         folder.mkdir(parents=True, exist_ok=True)
         self.root_path = folder / "root.crt"
         self.log_path = folder / "step-ca.log"
-        self._config_path = folder / "ca.json"
+        self.config_path = folder / "ca.json"
         self._probes = itertools.count(1)
-        self._process = Background([program, self._config_path], folder, self.log_path)
+        self._process = Background([program, self.config_path], folder, self.log_path)
 
     @property
     def url(self) -> str:
@@ -102,6 +102,15 @@ class Authority:
         self.stop()
         self.start()
 
+    def reload(self) -> None:
+        """Have the CA read its configuration again, as it lies there; return when it serves by it."""
+        served = self._times_served()
+        self._process.reload()
+        wait_until(lambda: self._times_served() > served and self._healthy(), 20, "the CA to serve again")
+
+    def _times_served(self) -> int:
+        return self.log_path.read_text(encoding="utf-8", errors="replace").count("Serving HTTPS on")
+
     def rotate_intermediate(self) -> None:
         """Go on with a new intermediate under the same root."""
         name = "privatepki.stepca test intermediate %d" % (len(self.intermediates) + 1)
@@ -126,7 +135,7 @@ class Authority:
         key_path = self.folder / "intermediate.key"
         key_path.touch(mode=0o600)
         key_path.write_text(issuing.key_pem, encoding="ascii")
-        self._config_path.write_text(json.dumps(self._configuration(roots), indent=2), encoding="utf-8")
+        self.config_path.write_text(json.dumps(self._configuration(roots), indent=2), encoding="utf-8")
 
     def _configuration(self, roots: Sequence[Path]) -> dict[str, Any]:
         authority: dict[str, Any] = {

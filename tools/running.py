@@ -67,6 +67,11 @@ class Background:
         log = self.log_path.read_text(encoding="utf-8", errors="replace")
         raise ToolError("%s ended at once:\n%s" % (self.command[0], "\n".join(log.splitlines()[-15:])))
 
+    def reload(self) -> None:
+        """Have it read its configuration again, as daemons do on SIGHUP; nothing where it does not run."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
     def stop(self, timeout: float = 10.0) -> None:
         """Ask it to end, wait, and kill it if it does not."""
         if self._process is None:

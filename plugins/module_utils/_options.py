@@ -125,8 +125,6 @@ _SINGLE = {
     "pkcs12_friendly_name": {"type": "str"},
     "pkcs12_encryption": {"type": "str", "choices": ["modern", "compatible"]},
     "template_data": {"type": "dict"},
-    "revoke": {"type": "bool"},
-    "reason": {"type": "str"},
     "force": {"type": "bool"},
 }
 _SHARED = {
@@ -138,6 +136,8 @@ _SHARED = {
     "renew_before": {"type": "str"},
     "issued_since": {"type": "raw"},
     "check_revocation": {"type": "bool"},
+    "revoke": {"type": "bool"},
+    "reason": {"type": "str"},
     "backup": {"type": "bool"},
     "owner": {"type": "str"},
     "group": {"type": "str"},
@@ -179,7 +179,7 @@ CERTIFICATE["certificates"] = {
     },
 }
 CERTIFICATE["certificates"]["options"]["certificate_path"]["required"] = True
-for name in ("state", "force", "revoke", "reason", "pkcs12_encryption"):
+for name in ("state", "force", "pkcs12_encryption"):
     CERTIFICATE["certificates"]["options"][name]["default"] = _DEFAULTS[name]
 
 RENEWER = {

@@ -229,8 +229,8 @@ options:
     description:
       - Many certificates of one host, examined in one round trip and installed in one more.
       - Beside it, O(key_type), O(key_policy), O(not_before), O(not_after), O(max_lifetime), O(renew_before), O(issued_since),
-        O(check_revocation), O(backup), the owners, groups and modes and the SELinux options are defaults of the entries. Other
-        options of a single certificate are an error there.
+        O(check_revocation), O(revoke), O(reason), O(backup), the owners, groups and modes and the SELinux options are defaults of
+        the entries. Other options of a single certificate are an error there.
       - An entry with a bad value fails alone. The others are done, and the task fails at its end naming those that were not.
     type: list
     elements: dict
@@ -318,11 +318,9 @@ options:
       revoke:
         description: As O(revoke).
         type: bool
-        default: false
       reason:
         description: As O(reason).
         type: str
-        default: unspecified
       force:
         description: As O(force).
         type: bool

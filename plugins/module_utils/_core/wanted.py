@@ -25,6 +25,8 @@ SHARED = (
     "renew_before",
     "issued_since",
     "check_revocation",
+    "revoke",
+    "reason",
     "backup",
     "owner",
     "group",
@@ -55,8 +57,6 @@ SINGLE = (
     "pkcs12_friendly_name",
     "pkcs12_encryption",
     "template_data",
-    "revoke",
-    "reason",
     "force",
 )
 #: Options that name a file which a task writes.

@@ -230,8 +230,9 @@ def test_flat_options_that_name_nothing_are_defaults_of_the_entries():
     options = {
         "certificates": [
             {"certificate_path": "/a", "key_type": None, "mode": "0600"},
-            {"certificate_path": "/b", "key_type": "rsa-2048"},
+            {"certificate_path": "/b", "key_type": "rsa-2048", "revoke": False},
         ],
+        "revoke": True,
         "key_type": "ec-p384",
         "mode": "0644",
         "renew_before": "33%",
@@ -240,6 +241,7 @@ def test_flat_options_that_name_nothing_are_defaults_of_the_entries():
     first, second = wanted.entries(options)
     assert (first["key_type"], first["mode"], first["renew_before"]) == ("ec-p384", "0600", "33%")
     assert (second["key_type"], second["mode"]) == ("rsa-2048", "0644")
+    assert (first["revoke"], second["revoke"]) == (True, False)
     assert (first["force"], first["certificate_path"], second["certificate_path"]) == (None, "/a", "/b")
 
 
