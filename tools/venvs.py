@@ -38,6 +38,7 @@ VARIANTS = {
     "lint": Variant((3, 10)),
     "molecule": Variant((3, 10)),
     "go": Variant((3, 10)),
+    "awx": Variant((3, 11)),
 }
 
 
