@@ -110,8 +110,10 @@ def test_a_leaked_key_of_a_provisioner(fleet, lab, new_authority, tmp_path):
     before, keys = fleet.serials(), public_keys(fleet)
     steal = "step ca certificate bank.example.com stolen.crt stolen.key --provisioner ansible --provisioner-password-file password"
     assert shell(steal).returncode == 0
-    stolen = see(tmp_path / "machine" / "stolen.crt").serial
+    stolen = [see(tmp_path / "machine" / "stolen.crt").serial]
     fleet.wait()
+    assert shell("step ca renew stolen.crt stolen.key --force").returncode == 0
+    stolen.append(see(tmp_path / "machine" / "stolen.crt").serial)
 
     # What the guide has the service manager do, the authority of a test does by the signal itself.
     script, _reload, rest = block(GUIDE, "new-provisioner").partition("systemctl reload step-ca\n")
@@ -145,8 +147,8 @@ def test_a_leaked_key_of_a_provisioner(fleet, lab, new_authority, tmp_path):
 
     log = {**variables, "ca_log": str(authority.log_path)}
     run = fleet.run(block(GUIDE, "stolen"), log).expect_ok()
-    assert [one["serial"] for one in run["Revoke it"]["results"] if one["changed"]] == [stolen]
-    assert listed(authority, tmp_path) == dict.fromkeys([*before.values(), stolen], "Key Compromise")
+    assert [one["serial"] for one in run["Revoke it"]["results"] if one["changed"]] == stolen
+    assert listed(authority, tmp_path) == dict.fromkeys([*before.values(), *stolen], "Key Compromise")
     assert fleet.run(block(GUIDE, "stolen"), log).expect_ok().changed == []
     with traffic(authority) as asked:
         fleet.rests(leak, variables)
@@ -178,8 +180,16 @@ def test_a_new_root(fleet, new_authority, tmp_path):
     assert {task.host for task in fleet.run(look, only).failed} == {"web2", "web3"}
     assert all(verifies(one, old_file) and not verifies(one, new_file) for one, _key in fleet.pairs().values())
 
+    due = {**both, "stepca_certificates": [{**one, "renew_before": "23h59m57s"} for one in fleet.certificates]}
+    fleet.run("privatepki.stepca.renew", due, "--limit", "web2").expect_ok()
+    renewed = [certificate for (host, _name), (certificate, _key) in fleet.pairs().items() if host == "web2"]
+    assert all(verifies(certificate, new_file) and not verifies(certificate, old_file) for certificate in renewed)
+    half = fleet.serials()
+
+    # A renewal is no new issue, so the instant counts for web2 all the same.
     reissue, since = block(GUIDE, "reissue"), {**both, "instant": now().strip()}
     fleet.run(reissue, since, "--limit", "web2").expect_ok()
+    assert len({*half.values(), *fleet.serials().values()}) == 6
     assert fleet.run(reissue, since, "--limit", "web2").expect_ok().changed == []
     # web3 is what was forgotten: the look finds it, and without the old root it is issued anew.
     assert {task.host for task in fleet.run(look, only).failed} == {"web3"}
