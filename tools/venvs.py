@@ -37,7 +37,6 @@ VARIANTS = {
     "demo": Variant((3, 10)),
     "lint": Variant((3, 10)),
     "molecule": Variant((3, 10)),
-    "go": Variant((3, 10)),
     "awx": Variant((3, 11)),
 }
 

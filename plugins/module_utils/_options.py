@@ -12,6 +12,7 @@ __all__ = [
     "BOOTSTRAP",
     "CERTIFICATE",
     "CONNECTION",
+    "DISPOSABLE_CA",
     "DOCTOR",
     "ENVIRONMENT",
     "EXCHANGE",
@@ -200,6 +201,19 @@ RENEWER_ENTRY = dict(
     rollback={"type": "bool"},
     served={"type": "str"},
 )
+
+#: It makes its own CA, so it takes no option of another; everything is on the controller.
+DISPOSABLE_CA = {
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "folder": {"type": "path"},
+    "address": {"type": "str", "default": "127.0.0.1"},
+    "names": {"type": "list", "elements": "str", "default": []},
+    "port": {"type": "int"},
+    "program": {"type": "path"},
+    "image": {"type": "str"},
+    "max_lifetime": {"type": "str", "default": "90d"},
+    "provisioner": {"type": "str", "default": "ansible"},
+}
 
 #: Environment variables of the controller, first found wins.
 ENVIRONMENT = {

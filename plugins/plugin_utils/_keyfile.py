@@ -5,6 +5,7 @@
 
 JWE: RFC 7516, compact (7.1) and JSON (7.2), PBES2 (RFC 7518, 4.8) as step writes it. PEM: PKCS#8, SEC1, PKCS#1, each
 plain or encrypted. No text of an error quotes a key, a password or a file's content, be it only a label.
+A new one is made and sealed here too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import base64
 import hashlib
 import json
 import re
+import secrets
 
+from ..module_utils._core import keys
 from ..module_utils._core.errors import OptionError, ProvisionerError
 from ..module_utils._core.library import UnsupportedAlgorithm, ec, ed25519, rsa, serialization
 
@@ -29,6 +32,8 @@ except ImportError:  # said by _libraries before anything here is called
 _MOST_ROUNDS = 1_000_000
 #: Each may cost that many rounds.
 _MOST_RECIPIENTS = 10
+#: How many seal a new key, whose password a machine made: nobody guesses it.
+_ROUNDS = 10_000
 _PBES2 = {
     "PBES2-HS256+A128KW": ("SHA256", 16),
     "PBES2-HS384+A192KW": ("SHA384", 24),
@@ -89,6 +94,28 @@ def from_jose(value, where: str, settings, password) -> dict:
     if "d" not in value:
         raise ProvisionerError(_IS_PUBLIC % where)
     return value
+
+
+def make(password: str) -> tuple:
+    """A new key on P-256 as ca.json has it: (its public JWK, the private one as a compact JWE that the password opens)."""
+    private = dict(_jwk_of(keys.generate("ec-p256"), "a new key"), use="sig", alg="ES256")
+    private["kid"] = thumbprint(private)
+    public = {name: value for name, value in private.items() if name != "d"}
+    return public, _seal(json.dumps(private).encode("utf-8"), password.encode("utf-8"))
+
+
+def _seal(content: bytes, password: bytes) -> str:
+    """_decrypt, the other way, as step does it: PBES2-HS256+A128KW around A256GCM."""
+    algorithm, encryption = "PBES2-HS256+A128KW", "A256GCM"
+    salt, iv, content_key = secrets.token_bytes(16), secrets.token_bytes(12), secrets.token_bytes(_CONTENT[encryption])
+    header = {"alg": algorithm, "cty": "jwk+json", "enc": encryption, "p2c": _ROUNDS, "p2s": _base64(salt)}
+    protected = _base64(json.dumps(header).encode("ascii"))
+    digest, size = _PBES2[algorithm]
+    whole_salt = algorithm.encode("ascii") + b"\0" + salt
+    derived = PBKDF2HMAC(getattr(hashes, digest)(), size, whole_salt, _ROUNDS).derive(password)
+    sealed = AESGCM(content_key).encrypt(iv, content, protected.encode("ascii"))
+    wrapped = keywrap.aes_key_wrap(derived, content_key)
+    return ".".join([protected, *map(_base64, (wrapped, iv, sealed[:-16], sealed[-16:]))])
 
 
 def thumbprint(jwk: dict) -> str:

@@ -200,7 +200,12 @@ def test_documented_options_are_those_of_the_specs(fragment, groups):
     assert {name: shape(option) for name, option in documentation["options"].items()} == specified
 
 
-@pytest.mark.parametrize("path", sorted((PLUGINS / "modules").glob("*.py")), ids=relative)
+#: It has no CA but its own, and so nothing to be told about one.
+WITHOUT_A_CA = {"stepca_disposable_ca"}
+MODULES = sorted((PLUGINS / "modules").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.stem not in WITHOUT_A_CA], ids=relative)
 def test_every_module_has_the_fragments_of_both_groups(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     texts = {

@@ -316,3 +316,21 @@ def test_the_thumbprint_is_that_of_the_standard():
     )
     nothing = [{"kty": "oct"}, {}, {"kty": "EC", "x": 1}, {"kty": ["EC"]}]
     assert [_keyfile.thumbprint(one) for one in nothing] == [""] * 4
+
+
+# a new one
+
+
+def test_a_new_key_is_one_that_others_open():
+    """By jwcrypto, which has no line of code in common with ours; and by ours."""
+    jwe, jwk = pytest.importorskip("jwcrypto.jwe"), pytest.importorskip("jwcrypto.jwk")
+    public, sealed = _keyfile.make(PASSWORD)
+    message = jwe.JWE()
+    message.allowed_algs = ["PBES2-HS256+A128KW", "A256GCM"]
+    message.deserialize(sealed, jwk.JWK.from_password(PASSWORD))
+    private = json.loads(message.payload)
+    assert private == dict(public, d=private["d"]) == opened(sealed, PASSWORD)
+    key = jwk.JWK(**private)
+    assert key.export_public(as_dict=True) == public
+    assert (public["kid"], public["crv"], public["alg"]) == (key.thumbprint(), "P-256", "ES256")
+    assert public != _keyfile.make(PASSWORD)[0]
