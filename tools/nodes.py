@@ -25,6 +25,13 @@ from tools.running import command_of
 # What podman's defaults ask for is refused on some machines, and crun cannot do without it.
 _RUNTIME = ("--runtime", "runc")
 _LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
+# The same for those who call podman themselves: the file that CONTAINERS_CONF names.
+ENGINE_SETTINGS = """\
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
+[engine]
+runtime = "runc"
+"""
 
 BOOT_SECONDS = 60
 

@@ -14,11 +14,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 from tools.cache import CHECKOUT, temporary_folder
 from tools.commands import ToolError, command_line, say
 from tools.images import ensure_images
 from tools.laboratory import Laboratory, laboratory
+from tools.outside import NAME as OUTSIDE
+from tools.outside import run_outside
 from tools.tree import copied_tree
 
 SCENARIOS = CHECKOUT / "extensions" / "molecule"
@@ -43,7 +46,8 @@ class Run:
         """Run them, several at once; return how each ended."""
         ensure_images()
         with ThreadPoolExecutor(max_workers=AT_ONCE) as workers:
-            results = dict(zip(self.names, workers.map(self._one, self.names), strict=True))
+            outcomes = workers.map(lambda name: self._outside() if name == OUTSIDE else self._one(name), self.names)
+            results = dict(zip(self.names, outcomes, strict=True))
         if "failed" in results.values():
             say("molecule: what the scenarios left is kept in %s" % self.folder)
         else:
@@ -77,11 +81,30 @@ class Run:
         return outcome
 
     def _molecule(self, name: str, lab: Laboratory) -> bool:
-        """Run one scenario, and obey it; its output goes to the screen if it is the only one, else to a file."""
+        """Run one scenario, and obey it."""
         command = ["molecule", "test", "--no-command-borders", "--scenario-name", name]
         with open(lab.folder / "molecule.log", "wb") as log:
-            alone = len(self.names) == 1
-            return lab.run(command, self.collection, self.folder / "collections", None if alone else log) == 0
+            return lab.run(command, self.collection, self.folder / "collections", self._log(log)) == 0
+
+    def _outside(self) -> str:
+        """Run the project of somebody else, which has a container of its own and nothing of a laboratory."""
+        folder = self.folder / OUTSIDE
+        folder.mkdir()
+        begun = time.monotonic()
+        try:
+            with open(folder / "molecule.log", "wb") as log:
+                outcome = "passed" if run_outside(folder, self._log(log)) else "failed"
+        except ToolError as error:
+            say("molecule: %s: %s" % (OUTSIDE, error))
+            return "failed"
+        say("molecule: %s %s: %.0f s" % (OUTSIDE, outcome, time.monotonic() - begun))
+        if outcome == "failed":
+            _show(folder)
+        return outcome
+
+    def _log(self, log: IO[bytes]) -> IO[bytes] | None:
+        """Where output goes: to the screen if there is only one scenario, else to this file."""
+        return None if len(self.names) == 1 else log
 
 
 def _show(folder: Path) -> None:
@@ -93,8 +116,8 @@ def _show(folder: Path) -> None:
 
 
 def scenario_names() -> list[str]:
-    """The scenarios that there are."""
-    return sorted(path.parent.name for path in SCENARIOS.glob("*/molecule.yml"))
+    """The scenarios that there are, that of the outside project among them."""
+    return sorted([OUTSIDE, *(path.parent.name for path in SCENARIOS.glob("*/molecule.yml"))])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -97,7 +97,10 @@ def from_jose(value, where: str, settings, password) -> dict:
 
 
 def make(password: str) -> tuple:
-    """A new key on P-256 as ca.json has it: (its public JWK, the private one as a compact JWE that the password opens)."""
+    """A new key on P-256 as ca.json has it: (its public JWK, the private one as a compact JWE).
+
+    password: opens it; one that a machine made.
+    """
     private = dict(_jwk_of(keys.generate("ec-p256"), "a new key"), use="sig", alg="ES256")
     private["kid"] = thumbprint(private)
     public = {name: value for name, value in private.items() if name != "d"}
