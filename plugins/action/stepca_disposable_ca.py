@@ -32,7 +32,9 @@ class ActionModule(ActionBase):
             return {"failed": True, "msg": str(error)}
 
     def _act(self) -> dict:
-        outcome = ArgumentSpecValidator(_options.DISPOSABLE_CA).validate(plain_data(self._task.args))
+        # As with every module of the collection, an empty value counts as not given.
+        given = {name: value for name, value in plain_data(self._task.args).items() if value not in (None, "", [])}
+        outcome = ArgumentSpecValidator(_options.DISPOSABLE_CA).validate(given)
         if outcome.error_messages:
             raise OptionError(outcome.errors.msg)
         options = dict(outcome.validated_parameters)

@@ -33,7 +33,7 @@ _FILES = (_STATE, _ROOT, _CHAIN, _KEY, _PASSWORD, _CONFIGURATION, _DATABASE, _LO
 
 _ENGINES = ("podman", "docker")
 _START_SECONDS = 30.0
-_LOG_LINES = 15
+_LOG_LINES = 5
 _DAY = timedelta(hours=24)
 _COUNTERPART = "privatepki.stepca.disposable_ca_absent"
 
@@ -89,12 +89,11 @@ class DisposableCA:
             self._stop(self._state() or {})
             for path in self._folder.iterdir():
                 path.unlink()
-            self._folder.rmdir()
         return result
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the folder, made if need be, so that two plays at once have one authority."""
+        """Hold the folder, made if need be and removed if nothing is in it, so that two plays at once have one authority."""
         while True:
             try:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,7 +107,11 @@ class DisposableCA:
                     if os.fstat(handle).st_uid != os.geteuid():
                         raise OptionError("folder: %s belongs to another user." % self._folder)
                     os.fchmod(handle, 0o700)
-                    yield
+                    try:
+                        yield
+                    finally:
+                        with contextlib.suppress(OSError):
+                            self._folder.rmdir()
                     return
             finally:
                 os.close(handle)
@@ -145,7 +148,7 @@ class DisposableCA:
 
     def _start(self, former: dict, asked: dict) -> dict:
         """Start it, or start it again with the same root; the new state."""
-        engine = _engine(asked["image"]) if asked["image"] else None
+        engine = self._engine(asked["image"]) if asked["image"] else None
         program = None if engine else self._program(asked["program"])
         self._stop(former)
         state = dict(former, asked=asked, engine=engine, program=str(program or "%s in %s" % (asked["image"], engine)))
@@ -176,25 +179,36 @@ class DisposableCA:
                 "name one (program), or a container image that has it (image)." % (error, *STEP_CA.oldest)
             ) from None
 
+    def _engine(self, image: str) -> str:
+        """What runs containers here; it has the image by then."""
+        engine = next(filter(None, map(shutil.which, _ENGINES)), None)
+        if not engine:
+            raise ProgramError("Neither podman nor docker is on PATH, and the image %s needs one of them." % image)
+        if _try([engine, "image", "inspect", image]):
+            self._say("getting the image %s" % image)
+            problem = _try([engine, "pull", image])
+            if problem:
+                raise ProgramError("The image %s is not here, and cannot be had: %s" % (image, problem))
+        return engine
+
     def _stop(self, state: dict) -> None:
-        self._process.stop()
         if state.get("engine"):
-            # As a rule it is gone with the process; not if that was killed.
+            # The process started it and waits for it: if that was killed, it runs on.
             _try([state["engine"], "rm", "--force", self._container_name])
+        self._process.stop()
 
     def _make_pki(self) -> dict:
         """A root whose key is thrown away, an intermediate, and a provisioner: what the state holds of them."""
-        root = _pki.make_root("privatepki.stepca disposable root")
-        intermediate = _pki.make_intermediate(root, "privatepki.stepca disposable intermediate")
+        # Its own name, so that people can tell it from the last one where an error names both.
+        name = "privatepki.stepca disposable %s" % secrets.token_hex(3)
+        root = _pki.make_root(name + " root")
+        intermediate = _pki.make_intermediate(root, name + " intermediate")
         password = secrets.token_urlsafe(24)
         public, sealed = _keyfile.make(password)
-        for name, text in (
-            (_ROOT, root.pem),
-            (_CHAIN, intermediate.pem),
-            (_KEY, intermediate.key_pem),
-            (_PASSWORD, password),
-        ):
-            self._write(name, text)
+        self._write(_ROOT, root.pem)
+        self._write(_CHAIN, intermediate.pem)
+        self._write(_KEY, intermediate.key_pem)
+        self._write(_PASSWORD, password)
         return {"fingerprint": root.fingerprint, "key": public, "encryptedKey": sealed}
 
     def _write(self, name: str, text: str) -> None:
@@ -210,8 +224,8 @@ class DisposableCA:
         longest = durations.parse_duration(asked["max_lifetime"], "max_lifetime")
         claims = {
             "minTLSCertDuration": "1s",
-            "maxTLSCertDuration": longest,
-            "defaultTLSCertDuration": min(longest, _DAY),
+            "maxTLSCertDuration": "%ds" % longest.total_seconds(),
+            "defaultTLSCertDuration": "%ds" % min(longest, _DAY).total_seconds(),
         }
         provisioner = {"type": "JWK", "name": asked["provisioner"], "key": state["key"]}
         return {
@@ -229,9 +243,7 @@ class DisposableCA:
             },
             "crl": {"enabled": True, "generateOnRevoke": True},
             "authority": {
-                "claims": {
-                    name: _seconds(value) if isinstance(value, timedelta) else value for name, value in claims.items()
-                },
+                "claims": claims,
                 "provisioners": [dict(provisioner, encryptedKey=state["encryptedKey"])],
             },
         }
@@ -243,11 +255,6 @@ class DisposableCA:
     def _container(self, state: dict) -> list:
         """The command that runs it in a container for as long as it lives."""
         engine, image, port = state["engine"], state["asked"]["image"], state["port"]
-        if _try([engine, "image", "inspect", image]):
-            self._say("getting the image %s" % image)
-            problem = _try([engine, "pull", image])
-            if problem:
-                raise ProgramError("`%s pull %s` failed, and the image is not here yet:\n%s" % (engine, image, problem))
         _try([engine, "rm", "--force", self._container_name])
         command = [engine, "run", "--rm", "--name", self._container_name, "--no-healthcheck"]
         command += ["--publish", "%s:%d" % (_joined(state["asked"]["address"], port), port)]
@@ -306,6 +313,8 @@ def _check(asked: dict) -> None:
         ipaddress.ip_address(asked["address"])
     except ValueError:
         raise OptionError("address: %r is no IP address." % asked["address"]) from None
+    if asked["port"] is not None and not 0 < asked["port"] < 65536:
+        raise OptionError("port: %d is no port." % asked["port"])
     if asked["program"] and asked["image"]:
         raise OptionError("program and image: only one of them can run.")
     durations.parse_duration(asked["max_lifetime"], "max_lifetime")
@@ -324,10 +333,6 @@ def _joined(host: str, port: int) -> str:
     return "%s:%d" % ("[%s]" % host if ":" in host else host, port)
 
 
-def _seconds(span: timedelta) -> str:
-    return "%ds" % span.total_seconds()
-
-
 def _shown(value) -> str:
     return "none" if value in (None, []) else str(value)
 
@@ -340,14 +345,6 @@ def _free_port(address: str) -> int:
             return int(listener.getsockname()[1])
     except OSError as error:
         raise OptionError("address: nothing can listen on %s here: %s." % (address, error.strerror)) from None
-
-
-def _engine(image: str) -> str:
-    for name in _ENGINES:
-        path = shutil.which(name)
-        if path:
-            return path
-    raise ProgramError("Neither podman nor docker is on PATH, and the image %s needs one of them." % image)
 
 
 def _try(command: list) -> str:
