@@ -13,7 +13,8 @@ version_added: 0.2.0
 description:
   - Starts a step-ca with a root of its own on the controller, or finds the one that it started before. It is for tests, such as the
     molecule scenarios of your own roles, and never for production. The key of the intermediate lies in a file that is not encrypted.
-  - The playbook P(privatepki.stepca.disposable_ca#playbook) calls it and tells all hosts where the authority is.
+  - The playbook C(privatepki.stepca.disposable_ca) calls it and tells all hosts where the authority is. Its counterpart is
+    C(privatepki.stepca.disposable_ca_absent).
   - It outlives the play, so that the next one finds it. It ends with O(state=absent).
   - One that was killed, or that a restart of the machine ended, is started again with the same root.
   - It takes no option of a connection or a provisioner, and is not in the action group C(stepca).
@@ -99,17 +100,29 @@ author:
 """
 
 EXAMPLES = r"""
-- name: In prepare.yml, converge.yml and verify.yml of a molecule scenario
-  ansible.builtin.import_playbook: privatepki.stepca.disposable_ca
+# At the top of prepare.yml, converge.yml and verify.yml of a molecule scenario:
+# - ansible.builtin.import_playbook: privatepki.stepca.disposable_ca
+# In its cleanup.yml:
+# - ansible.builtin.import_playbook: privatepki.stepca.disposable_ca_absent
 
-- name: In its cleanup.yml or destroy.yml
-  ansible.builtin.import_playbook: privatepki.stepca.disposable_ca_absent
-
-- name: An authority that containers of podman reach
+- name: Have an authority that containers of podman reach
   privatepki.stepca.stepca_disposable_ca:
     folder: "{{ playbook_dir }}/ca"
     address: 10.88.0.1
     image: docker.io/smallstep/step-ca
+  run_once: true
+  register: ca
+
+- name: Ask it how it is
+  privatepki.stepca.stepca_health:
+    ca_url: "{{ ca.ca_url }}"
+    ca_fingerprint: "{{ ca.ca_fingerprint }}"
+
+- name: Have none
+  privatepki.stepca.stepca_disposable_ca:
+    folder: "{{ playbook_dir }}/ca"
+    state: absent
+  run_once: true
 """
 
 RETURN = r"""

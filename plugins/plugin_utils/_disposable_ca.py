@@ -67,7 +67,6 @@ class DisposableCA:
         if check_mode and not self._folder.exists():
             return self._answer(None, ["there is none in %s" % self._folder])
         with self._locked():
-            self._refuse_foreign_files()
             state = self._state()
             reasons = self._reasons(state, asked)
             if reasons and not check_mode:
@@ -78,23 +77,23 @@ class DisposableCA:
 
     def absent(self, check_mode: bool) -> dict:
         """Stop it and remove all of it."""
-        result = {"changed": self._folder.exists(), "reasons": [], "folder": str(self._folder)}
+        result = {"changed": self._folder.is_dir(), "reasons": [], "folder": str(self._folder)}
         if not result["changed"]:
             return result
         result["reasons"] = ["there is one in %s" % self._folder]
-        if check_mode:
-            return result
         with self._locked():
-            self._refuse_foreign_files()
-            self._stop(self._state() or {})
-            for path in self._folder.iterdir():
-                path.unlink()
+            if not check_mode:
+                self._stop(self._state() or {})
+                for path in self._folder.iterdir():
+                    path.unlink()
+                self._folder.rmdir()
         return result
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the folder, made if need be and removed if nothing is in it, so that two plays at once have one authority."""
+        """Hold the folder, made if need be, so that two plays at once have one authority."""
         while True:
+            made = not self._folder.exists()
             try:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -104,19 +103,20 @@ class DisposableCA:
                 fcntl.flock(handle, fcntl.LOCK_EX)
                 # Another play may just have removed it: then what is held here has no name any more.
                 if self._folder.exists() and os.path.samestat(os.fstat(handle), self._folder.stat()):
-                    if os.fstat(handle).st_uid != os.geteuid():
-                        raise OptionError("folder: %s belongs to another user." % self._folder)
+                    self._refuse_foreign(os.fstat(handle).st_uid)
                     os.fchmod(handle, 0o700)
-                    try:
-                        yield
-                    finally:
-                        with contextlib.suppress(OSError):
-                            self._folder.rmdir()
+                    yield
                     return
             finally:
                 os.close(handle)
+                if made:  # and nothing came into it
+                    with contextlib.suppress(OSError):
+                        self._folder.rmdir()
 
-    def _refuse_foreign_files(self) -> None:
+    def _refuse_foreign(self, owner: int) -> None:
+        """OptionError for a folder that is somebody else's, or holds something else."""
+        if owner != os.geteuid():
+            raise OptionError("folder: %s belongs to another user." % self._folder)
         foreign = sorted(path.name for path in self._folder.iterdir() if path.name not in _FILES)
         if foreign:
             raise OptionError(

@@ -271,13 +271,15 @@ def test_what_cannot_be_is_said_in_a_sentence_and_leaves_nothing(disposable, ask
 
 
 @pytest.mark.one_core
+@pytest.mark.parametrize("check", [False, True], ids=["do", "check"])
 @pytest.mark.parametrize("playbook", [PRESENT, ABSENT])
-def test_a_folder_with_the_files_of_others_is_left_as_it_is(disposable, playbook):
-    disposable.folder.mkdir()
+def test_a_folder_with_the_files_of_others_is_left_as_it_is(disposable, playbook, check):
+    disposable.folder.mkdir(mode=0o755)
     kept = disposable.folder / "thesis.txt"
     kept.write_text("years of work", encoding="utf-8")
-    disposable.run(playbook).expect_failure("holds what is not of a throw-away authority (thesis.txt)")
+    disposable.run(playbook, check=check).expect_failure("holds what is not of a throw-away authority (thesis.txt)")
     assert kept.read_text(encoding="utf-8") == "years of work" and len(list(disposable.folder.iterdir())) == 1
+    assert disposable.folder.stat().st_mode & 0o777 == 0o755
     shutil.rmtree(disposable.folder)
 
 
