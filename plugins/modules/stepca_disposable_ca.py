@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: stepca_disposable_ca
 short_description: A real step-ca for tests, thrown away afterwards
-version_added: 0.2.0
+version_added: 0.4.0
 description:
   - Starts a step-ca with a root of its own on the controller, or finds the one that it started before. It is for tests, such as the
     molecule scenarios of your own roles, and never for production. The key of the intermediate lies in a file that is not encrypted.
@@ -57,7 +57,7 @@ options:
     type: path
   image:
     description:
-      - A container image with step-ca, such as V(docker.io/smallstep/step-ca), for podman or docker, whichever is on E(PATH). The image
+      - A container image with step-ca, such as V(smallstep/step-ca), for podman or docker, whichever is on E(PATH). The image
         is pulled if it is not there. Its entry point and its user are not used.
       - The folder of the authority must be one that the engine can mount.
     type: str
@@ -109,7 +109,7 @@ EXAMPLES = r"""
   privatepki.stepca.stepca_disposable_ca:
     folder: "{{ playbook_dir }}/ca"
     address: 10.88.0.1
-    image: docker.io/smallstep/step-ca
+    image: smallstep/step-ca
   run_once: true
   register: ca
 
