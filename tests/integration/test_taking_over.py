@@ -43,6 +43,7 @@ def by_openssl(step, authority, host, tmp_path, name, *kind):
     step("ca", "sign", tmp_path / (name + ".csr"), tls / (name + ".crt"), *who, where=True)
 
 
+@pytest.mark.oldest_core
 def test_what_fits_stays(play, host, authority, step, by_step, tmp_path):
     """The first run issues nothing and moves nothing; owner and mode apart. What is due later is renewed with its key."""
     tls = host.path("/etc/tls")
@@ -86,6 +87,7 @@ def test_what_fits_stays(play, host, authority, step, by_step, tmp_path):
         assert public == openssl("pkey", "-in", tls / (name + ".key"), "-pubout")
 
 
+@pytest.mark.oldest_core
 def test_what_does_not_fit_says_why(play, host, authority, new_authority, step, by_step, tmp_path):
     """In the words of the guide, and it is issued anew."""
     tls = host.path("/etc/tls")
