@@ -13,7 +13,7 @@ CACHE = $${XDG_CACHE_HOME:-$$HOME/.cache}/privatepki.stepca
 # Nothing compiled is left in the checkout.
 export PYTHONDONTWRITEBYTECODE = 1
 
-.PHONY: help demo test lint format unit sanity integration molecule clean python
+.PHONY: help demo test lint format unit sanity integration molecule benchmark clean python
 
 help:
 	@echo 'make demo         real certificates from a throw-away step-ca, for three throw-away hosts'
@@ -24,6 +24,7 @@ help:
 	@echo 'make sanity       ansible-test sanity, with ansible-core 2.17 and the newest'
 	@echo 'make integration  playbooks against a real step-ca, with ansible-core 2.17 and the newest'
 	@echo 'make molecule     roles on whole hosts: Debian 11, 12 and 13 with systemd, in podman (root only)'
+	@echo 'make benchmark    how long tasks take on ten nodes in podman, compared with the least that Ansible can do (root only)'
 	@echo 'make clean        remove the cache (environments, built programs), the images of nodes, and what broken runs left'
 	@echo
 	@echo 'make unit ARGS="-k durations"   hands arguments to pytest (unit, integration)'
@@ -44,6 +45,9 @@ format: python
 
 unit integration molecule: python
 	@$(PYTHON) -m tools.test $@ $(if $(ARGS),-- $(ARGS))
+
+benchmark: python
+	@$(PYTHON) -m tools.benchmark
 
 clean: python
 	@$(PYTHON) -m tools.running

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -27,7 +27,7 @@ from tools.authority import Authority, Provisioner
 from tools.cache import CHECKOUT, temporary_folder
 from tools.commands import command_line, run
 from tools.images import ensure_images
-from tools.nodes import Node, Site
+from tools.nodes import ONE_OF_EACH, Node, Site
 from tools.tree import linked_tree
 
 # Lives from seconds to a month.
@@ -83,7 +83,7 @@ class Laboratory:
         with subprocess.Popen(
             command,
             cwd=cwd,
-            env=self._settings(collections),
+            env=self.settings(collections),
             stdout=log,
             stderr=None if log is None else subprocess.STDOUT,
         ) as process:
@@ -92,7 +92,8 @@ class Laboratory:
                 time.sleep(0.05)
         return process.returncode
 
-    def _settings(self, collections: Path) -> dict[str, str]:
+    def settings(self, collections: Path) -> dict[str, str]:
+        """The environment in which Ansible finds the collection and this laboratory."""
         programs_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         return {
             **os.environ,
@@ -141,10 +142,10 @@ def _facts(authority: Authority) -> dict[str, object]:
 
 
 @contextlib.contextmanager
-def laboratory(purpose: str, folder: Path) -> Iterator[Laboratory]:
-    """Start everything in `folder`; stop it when the block ends."""
+def laboratory(purpose: str, folder: Path, suites: Mapping[str, str] = ONE_OF_EACH) -> Iterator[Laboratory]:
+    """Start everything in `folder`, with these nodes; stop it when the block ends."""
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "privatepki.stepca", "-f", folder / "login_key"])
-    with Site(purpose, folder / "login_key.pub") as site:
+    with Site(purpose, folder / "login_key.pub", suites) as site:
         lab = Laboratory(folder, site, programs.find("step-ca").path)
         with lab.authority, lab.hidden:
             lab.state.write_text("running", encoding="utf-8")

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,14 +50,16 @@ def _find(program: str) -> str | None:
 
 @dataclass(frozen=True)
 class Node:
-    """One whole system: its name in the inventory, its container, its address, and its name for TLS."""
+    """One whole system: its name in the inventory, its suite (a name in images.SUITES), its container and address."""
 
     name: str
+    suite: str
     container: str
     address: str
 
     @property
     def fqdn(self) -> str:
+        """Its name for TLS."""
         return self.name + ".test"
 
     def execute(self, *words: object) -> str:
@@ -95,20 +97,25 @@ class Node:
         return self.execute("journalctl", "--no-pager", "--output=short-precise").replace("\n ", "\\n")
 
 
-class Site:
-    """A network with a node for each image; it runs inside a `with` block."""
+# One node of each suite, named after it.
+ONE_OF_EACH = {suite: suite for suite in images.SUITES}
 
-    def __init__(self, purpose: str, login_key: Path) -> None:
-        """`login_key` is the public key that may log in as root."""
+
+class Site:
+    """A network and its nodes; it runs inside a `with` block."""
+
+    def __init__(self, purpose: str, login_key: Path, suites: Mapping[str, str] = ONE_OF_EACH) -> None:
+        """`login_key` is the public key that may log in as root; `suites` are the nodes' names and what each runs."""
         self.name = "%s-%d-%s" % (PROJECT, os.getpid(), purpose)
         self.login_key = login_key
         self.gateway = ""
         self.nodes: list[Node] = []
+        self._suites = dict(suites)
         self._note = cache_folder("sites") / self.name
 
     def __enter__(self) -> Site:
         remove_leftovers()
-        self._note.write_text(json.dumps({"owner": os.getpid()}), encoding="utf-8")
+        self._note.write_text(json.dumps({"owner": os.getpid(), "nodes": list(self._suites)}), encoding="utf-8")
         try:
             self._start()
         except BaseException:
@@ -117,7 +124,7 @@ class Site:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        _remove(self.name)
+        _remove(self.name, self._suites)
         self._note.unlink(missing_ok=True)
 
     def _start(self) -> None:
@@ -129,8 +136,8 @@ class Site:
         prefix = self.gateway.rpartition(".")[0]
         # Fixed, so that a node which is killed and started again is where it was.
         self.nodes = [
-            Node(name, "%s-%s" % (self.name, name), "%s.%d" % (prefix, number))
-            for number, name in enumerate(images.SUITES, start=11)
+            Node(name, suite, "%s-%s" % (self.name, name), "%s.%d" % (prefix, number))
+            for number, (name, suite) in enumerate(self._suites.items(), start=11)
         ]
         for node in self.nodes:
             self._run(node)
@@ -145,12 +152,12 @@ class Site:
         command += ["--volume", "%s:/root/.ssh/authorized_keys:ro" % self.login_key]
         # What systemd needs to give its services file systems of their own (ProtectSystem= and the like).
         command += ["--systemd=always", "--cap-add=SYS_ADMIN", *_LIMITS]
-        run([*command, images.image_name(node.name), "/sbin/init"])
+        run([*command, images.image_name(node.suite), "/sbin/init"])
 
 
-def _remove(site: str) -> None:
+def _remove(site: str, nodes: Iterable[str]) -> None:
     """Remove the containers, images that a scenario made of them, and the network of a site, as far as they exist."""
-    for name in images.SUITES:
+    for name in nodes:
         container = "%s-%s" % (site, name)
         command = ["podman", *_RUNTIME, "rm", "--force", "--ignore", "--time", "0", container]
         subprocess.run(command, capture_output=True, check=False)
@@ -164,13 +171,14 @@ def remove_leftovers() -> int:
     removed = 0
     for note in cache_folder("sites").iterdir():
         try:
-            owner = int(json.loads(note.read_text(encoding="utf-8"))["owner"])
+            noted = json.loads(note.read_text(encoding="utf-8"))
+            owner, nodes = int(noted["owner"]), list(noted["nodes"])
         except (OSError, ValueError, KeyError):
             continue  # another run is just writing or removing it
         if command_of(owner):
             continue
         say("removing %s, which a run that is gone left behind" % note.name)
-        _remove(note.name)
+        _remove(note.name, nodes)
         note.unlink(missing_ok=True)
         removed += 1
     return removed
