@@ -546,7 +546,6 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
     durations,
     exchange,
     fileset,
-    removal,
     wanted,
 )
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import Overtaken, StepCAError
@@ -592,12 +591,14 @@ def answer_for(module, told, entry, item, tokens, learnt):
             return ask_from_here(told, asked, context, item, tokens)
         if told["step"] == "examine":
             return exchange.examine(asked, context)
+        from ansible_collections.privatepki.stepca.plugins.module_utils._core import issuing, removal
+
         if "chain" in item:
-            return exchange.accept(asked, context, item["chain"], item["digest"], item["issued_at"], item["renewal"])
+            return issuing.accept(asked, context, item["chain"], item["digest"], item["issued_at"], item["renewal"])
         if "remove" in item:
             removal.remove(asked)
         elif item["discard"]:
-            exchange.discard(asked, item["discard"])
+            issuing.discard(asked, item["discard"])
         return {}
     except StepCAError as error:
         return {"failed": True, "msg": str(error), "overtaken": isinstance(error, Overtaken)}

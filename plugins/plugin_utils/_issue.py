@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: privatepki.stepca contributors
 # PRIVATE to the collection: may change at any time.
-"""One task's certificates, from examination to installation: what the action plugin stepca_certificate does.
+"""One task's certificates, from exchange to installation: what the action plugin stepca_certificate does.
 
     examine (host) -> judge what it asks for; renew, or mint and sign; check (here) -> accept (host)
 

@@ -11,6 +11,7 @@ from ..module_utils._core import (
     client,
     csr,
     durations,
+    extensions,
     jws,
     keys,
     names,
@@ -210,7 +211,7 @@ class Signing:
         return lambda _spent: provisioner.mint(
             purpose="sign",
             subject=asked.common_name,
-            sans=[text for _kind, text in csr.spellings(request.extensions)],
+            sans=[text for _kind, text in extensions.spellings(request.extensions)],
             audiences=client.audiences(self.connection, "sign"),
             lifetime=_provisioner.lifetime(self.settings),
             binding=csr.binding(request),

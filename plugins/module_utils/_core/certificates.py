@@ -9,7 +9,7 @@ import hashlib
 import re
 from datetime import datetime, timedelta, timezone
 
-from . import csr, durations, keys, names
+from . import durations, extensions, keys, names
 from .errors import CertificateError
 from .library import (
     ExtendedKeyUsageOID,
@@ -60,7 +60,7 @@ def _readable(load_one, content: bytes):
     try:
         certificate = load_one(content)
         certificate.extensions, certificate.public_key()
-    except csr.unreadable() as error:
+    except extensions.unreadable() as error:
         raise ValueError(str(error)) from None
     return certificate
 
@@ -91,7 +91,7 @@ def not_after(certificate) -> datetime:
 
 def sans(certificate) -> list:
     """Its subject alternative names as names.SAN, in normal form where they have one."""
-    return [names.from_certificate(kind, text) for kind, text in csr.spellings(certificate.extensions)]
+    return [names.from_certificate(kind, text) for kind, text in extensions.spellings(certificate.extensions)]
 
 
 def common_name(certificate) -> str:
@@ -189,7 +189,7 @@ def check_issued(chain, wanted, public_key_sha256: str, roots, now: datetime) ->
     leaf = chain[0]
     if keys.fingerprint(leaf.public_key()) != public_key_sha256:
         raise CertificateError("The CA answered with a certificate for another key than the one in the request.")
-    if csr.asks_to_be_ca(leaf.extensions):
+    if extensions.asks_to_be_ca(leaf.extensions):
         raise CertificateError(
             "The CA answered with a CA certificate, which no host may hold. A template of the provisioner makes it so."
         )
@@ -215,7 +215,7 @@ def check_renewed(chain, former, wanted, public_key_sha256: str, roots, now: dat
     leaf = chain[0]
     if keys.fingerprint(leaf.public_key()) != public_key_sha256:
         raise CertificateError("The CA answered with a certificate for another key.")
-    if csr.asks_to_be_ca(leaf.extensions) or set(sans(leaf)) != set(sans(former[0])):
+    if extensions.asks_to_be_ca(leaf.extensions) or set(sans(leaf)) != set(sans(former[0])):
         raise CertificateError("The CA answered with another certificate than the one that was to be renewed.")
     problem = chain_problem(chain, roots, now)
     if problem:

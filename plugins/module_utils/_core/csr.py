@@ -15,16 +15,15 @@ import hashlib
 import ipaddress
 import re
 
-from . import keys, names
+from . import extensions, keys, names
 from .errors import CsrError
-from .library import ExtensionOID, InvalidSignature, NameOID, UnsupportedAlgorithm, ed25519, hashes, serialization, x509
+from .library import ExtensionOID, NameOID, ed25519, hashes, serialization, x509
 
 #: More than any honest request needs; what is larger is not looked at.
 LARGEST = 64 * 1024
 _PEM = re.compile(
     r"-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----.*?-----END (?:NEW )?CERTIFICATE REQUEST-----", re.DOTALL
 )
-_CLASSES = {"dns": "DNSName", "ip": "IPAddress", "email": "RFC822Name", "uri": "UniformResourceIdentifier"}
 
 
 def build(key, common_name: str, sans) -> bytes:
@@ -39,17 +38,7 @@ def build(key, common_name: str, sans) -> bytes:
 def general_name(san):
     """The X.509 form of a names.SAN."""
     value = ipaddress.ip_address(san.value) if san.kind == "ip" else san.value
-    return getattr(x509, _CLASSES[san.kind])(value)
-
-
-def spellings(extensions) -> list:
-    """(kind, text as it stands) of each subject alternative name; other kinds are ("other", text)."""
-    try:
-        extension = extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
-    except x509.ExtensionNotFound:
-        return []
-    kinds = {name: kind for kind, name in _CLASSES.items()}
-    return [(kinds.get(type(name).__name__, "other"), str(name.value)) for name in extension.value]
+    return getattr(x509, extensions.CLASSES[san.kind])(value)
 
 
 def load(pem):
@@ -65,7 +54,7 @@ def load(pem):
         request = x509.load_pem_x509_csr(blocks[0].encode("ascii"))
         request.public_key(), request.extensions, request.subject
         genuine = request.is_signature_valid
-    except unreadable() as error:
+    except extensions.unreadable() as error:
         raise CsrError("The certificate request cannot be read: %s." % (str(error) or type(error).__name__)) from None
     if not genuine:
         raise CsrError("The signature of the certificate request is wrong: it was not made by the key that it names.")
@@ -75,12 +64,6 @@ def load(pem):
 def to_pem(request) -> bytes:
     """The request as PEM."""
     return request.public_bytes(serialization.Encoding.PEM)
-
-
-def unreadable() -> tuple:
-    """What `cryptography` raises for a request or certificate that it cannot read."""
-    own = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
-    return (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) + own
 
 
 def binding(request) -> str:
@@ -123,22 +106,12 @@ def check_brought(request, wanted) -> None:
                 "The certificate request has the commonName %r; the task asks for %r."
                 % (common_name, wanted.common_name)
             )
-    if asks_to_be_ca(request.extensions):
+    if extensions.asks_to_be_ca(request.extensions):
         raise CsrError("The certificate request asks to be a CA (basicConstraints or keyUsage). Make it without.")
 
 
-def asks_to_be_ca(extensions) -> bool:
-    """Whether a request or a certificate claims the powers of a CA."""
-    for extension in extensions:
-        if extension.oid == ExtensionOID.BASIC_CONSTRAINTS and extension.value.ca:
-            return True
-        if extension.oid == ExtensionOID.KEY_USAGE and (extension.value.key_cert_sign or extension.value.crl_sign):
-            return True
-    return False
-
-
 def _check_names(request, wanted) -> None:
-    found = [names.from_certificate(kind, text) for kind, text in spellings(request.extensions)]
+    found = [names.from_certificate(kind, text) for kind, text in extensions.spellings(request.extensions)]
     if set(found) != set(wanted.sans):
         raise CsrError(
             "The certificate request names %s; the task asks for %s."

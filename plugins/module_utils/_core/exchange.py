@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Copyright: privatepki.stepca contributors
 # PRIVATE to the collection: may change at any time.
-"""The host's half of the exchange: examine what lies there and ask; then accept what came back.
+"""The host's half of the exchange: read the files, decide, put right what needs no CA. issuing.py does what is due.
 
-    examine: read the files, decide; where something is due, answer with a request for a staged key, or with proofs
-    accept:  check the chain against the key that waits, or stays, then replace the set as one
-    discard: the CA refused: remove the staged key
-
-A private key never leaves the host.
+In a steady run this is all that happens. What only other runs need is imported where they need it: whatever is imported
+of what travels is compiled on the host, at every run.
 """
 
 from __future__ import annotations
 
-from . import certificates, csr, durations, files, fileset, keys, plan, proof, record, removal
-from .errors import CertificateError, HalfReplaced, HostFileError, OptionError
+from . import certificates, files, fileset, plan, record
 from .fileset import Context
 
 
@@ -24,10 +20,12 @@ def examine(wanted, context: Context) -> dict:
     needed for real, csr (PEM) or proofs (list), and digest of the files as found.
     """
     if wanted.state == "absent":
+        from . import removal
+
         return removal.examine(wanted, context)
     fileset.resolve(wanted)
     with fileset.held(wanted, context):
-        repaired = fileset.finish_interrupted(wanted, context)
+        repaired = _finish_interrupted(wanted, context)
         if not context.dry:
             for path in [path for _option, path, _kind in fileset.written(wanted)] + [
                 record.path_of(wanted.certificate_path)
@@ -48,7 +46,9 @@ def examine(wanted, context: Context) -> dict:
         return dict(answer, reasons=[] if context.dry else repaired)
     if decision.outcome == "none":
         return dict(answer, **_put_right(wanted, context, found, digest, repaired))
-    return dict(answer, **_ask(wanted, context, found, digest, decision))
+    from . import issuing
+
+    return dict(answer, **issuing.ask(wanted, context, found, digest, decision))
 
 
 def with_repairs(answer: dict, before: dict) -> dict:
@@ -57,6 +57,20 @@ def with_repairs(answer: dict, before: dict) -> dict:
     return dict(
         answer, reasons=reasons, outcome="files" if reasons and answer["outcome"] == "none" else answer["outcome"]
     )
+
+
+def _finish_interrupted(wanted, context: Context) -> list:
+    """Finish what an interrupted run left, under the lock: a sentence on the key; the record is no reason by itself."""
+    moves = fileset.interrupted(wanted)
+    if moves and not context.dry:
+        from . import replacement
+
+        replacement.finish(context, moves)
+    if wanted.key_path not in [target for _staged, target, _kind in moves]:
+        return []
+    return [
+        "an interrupted replacement left the key that belongs to %s waiting beside its place" % wanted.certificate_path
+    ]
 
 
 def _former_is_unknown(wanted, context: Context, found: plan.Found, decision: plan.Plan) -> bool:
@@ -70,163 +84,14 @@ def _put_right(wanted, context: Context, found: plan.Found, digest: str, repaire
     problems = fileset.compare_derived(wanted, found)
     saved = []
     if problems:
-        folders = _missing_folders(wanted, context)
+        from . import replacement
+
+        folders = replacement.missing_folders(wanted, context)
         if not context.dry:
-            saved = fileset.write_derived(wanted, context, found, digest, list(problems))
+            saved = replacement.write_derived(wanted, context, found, digest, list(problems))
         repaired = repaired + list(problems.values()) + folders
     reasons = repaired + fileset.attributes(wanted, context)
     return {"outcome": "files" if reasons else "none", "reasons": reasons, "backup_files": saved}
-
-
-def _ask(wanted, context: Context, found: plan.Found, digest: str, decision: plan.Plan) -> dict:
-    """What goes to the CA: a request for a key, or proofs of the one that stays."""
-    _refuse_impossible_key(wanted, found)
-    reasons = decision.reasons + _missing_folders(wanted, context)
-    if context.dry:
-        return {"reasons": reasons}
-    asked = {"reasons": reasons, "digest": digest}
-    relayed = decision.outcome == "renewed" and not context.by_host
-    key = found.key if relayed or wanted.csr_path or _keeps(wanted, found) else keys.generate(wanted.key_type)
-    fileset.probe(wanted, context, key)
-    if relayed:
-        asked["proofs"] = [
-            proof.renewal(found.chain, key, list(context.audiences), context.now) for _one in range(context.attempts)
-        ]
-    elif context.can_issue or decision.outcome == "rekeyed" or not context.by_host:
-        asked["warnings"] = decision.warnings + _never_installed(wanted)
-        asked["csr"] = _request(wanted, found, key)
-    former_key = fileset.private_key(wanted, found.key)
-    return dict(asked, **fileset.former(wanted, context, found.chain, former_key, found.roots))
-
-
-def _missing_folders(wanted, context: Context) -> list:
-    folders = fileset.missing_folders(wanted)
-    if folders and not context.dry:
-        raise HostFileError(
-            "The folder %s is missing. Make it first (ansible.builtin.file with state: directory)."
-            % " and ".join(folders)
-        )
-    return ["the folder %s is missing" % folder for folder in folders]
-
-
-def _refuse_impossible_key(wanted, found: plan.Found) -> None:
-    """OptionError where a new key is due, and the task forbids it."""
-    if found.key is None:
-        return
-    keeps = "csr_path" if wanted.csr_path else "key_policy: keep" if wanted.key_policy == "keep" else ""
-    if keeps and found.revoked and keys.fingerprint(found.key) == keys.fingerprint(found.chain[0].public_key()):
-        raise OptionError(
-            "%s: %s, and a revoked certificate always gets a new key, which this setting forbids. Make a new key, or leave the "
-            "setting out." % (keeps, found.revoked)
-        )
-    if keeps.endswith("keep") and keys.type_of(found.key) != wanted.key_type:
-        raise OptionError(
-            "key_policy: keep: the key %s is of type %s, and key_type asks for %s. Give its type, or another key_policy."
-            % (wanted.key_path, keys.type_of(found.key), wanted.key_type)
-        )
-
-
-def _never_installed(wanted) -> list:
-    """A key that waits for its certificate means that a run ended in between; what the CA signed then is lost."""
-    if wanted.csr_path or not [path for path in files.waiting(wanted.key_path) if len(path.rpartition("-")[2]) == 32]:
-        return []
-    return [
-        "An earlier run for %s made a key whose certificate was never installed: it is issued again."
-        % wanted.certificate_path
-    ]
-
-
-def _keeps(wanted, found: plan.Found) -> bool:
-    """Whether a certificate that is issued anew keeps the key."""
-    return wanted.key_policy == "keep" and found.key is not None
-
-
-def _request(wanted, found: plan.Found, key) -> str:
-    """The request to be signed; a new key for it waits beside key_path."""
-    if wanted.csr_path:
-        return csr.to_pem(fileset.brought(wanted)).decode("ascii")
-    if not _keeps(wanted, found):
-        files.stage(wanted.key_path, keys.to_pem(key), keys.fingerprint(key)[:32])
-    return csr.build(key, wanted.common_name, wanted.sans).decode("ascii")
-
-
-def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str, renewal: bool = False) -> dict:
-    """Install a chain for the key that examine staged, or found.
-
-    digest: of the files as examine found them; issued_at: RFC 3339, the CA's clock; renewal: whether it continues the
-    certificate that is there. Returns its facts, the names that the CA added, and the backups.
-    """
-    fileset.resolve(wanted)
-    chain = _load_answer(chain_pem)
-    staged_key = None
-    try:
-        with files.locked(wanted.certificate_path):
-            fileset.refuse_changed(wanted, digest)
-            key, staged_key = _key_for(wanted, chain[0])
-            former = fileset.read_chain(wanted.certificate_path)[0]
-            added = _check(wanted, context, chain, key, former if renewal else None, issued_at)
-            if renewal:
-                kept = record.read(wanted.certificate_path)
-                issued_at = durations.format_time(record.issued_at(kept, former))
-            saved = fileset.install(wanted, context, chain, key, staged_key, issued_at)
-    except HalfReplaced:
-        raise
-    except Exception:
-        _forget_key(wanted, chain[0].public_key())
-        raise
-    return {
-        "certificate": _facts(chain, wanted),
-        "names_added": [str(san) for san in added],
-        "backup_files": saved,
-    }
-
-
-def _key_for(wanted, leaf) -> tuple:
-    """(the key of this certificate, where it waits or None where it stays); HostFileError if there is none."""
-    if wanted.csr_path:
-        return fileset.brought(wanted).public_key(), None
-    public = keys.fingerprint(leaf.public_key())
-    staged = files.staged_path(wanted.key_path, public[:32])
-    for path, place in ((staged, staged), (wanted.key_path, None)):
-        key = keys.load(files.read(path) or b"", path)
-        if key is not None and keys.fingerprint(key) == public:
-            return key, place
-    raise HostFileError(
-        "No key of this host belongs to the certificate that came: %s, made for it, is gone. Run again." % staged
-    )
-
-
-def _check(wanted, context: Context, chain, key, former, issued_at: str) -> list:
-    """CertificateError unless the chain is what was asked for; returns the names that the CA added."""
-    public = keys.fingerprint(key)
-    if former is not None:
-        certificates.check_renewed(chain, former, wanted, public, context.roots, context.now)
-        return []
-    added = certificates.check_issued(chain, wanted, public, context.roots, context.now)
-    clock = durations.parse_time(issued_at, "issued_at")
-    if wanted.max_lifetime and certificates.lives_longer(chain, wanted.max_lifetime, clock):
-        raise CertificateError("The certificate that came lives longer than max_lifetime allows.")
-    return added
-
-
-def discard(wanted, request_pem: str) -> None:
-    """Remove the key that examine staged for this request."""
-    if wanted.csr_path:
-        return
-    fileset.resolve(wanted)
-    _forget_key(wanted, csr.load(request_pem).public_key())
-
-
-def _forget_key(wanted, public_key) -> None:
-    if not wanted.csr_path:
-        files.forget(files.staged_path(wanted.key_path, keys.fingerprint(public_key)[:32]))
-
-
-def _load_answer(chain_pem: str) -> list:
-    try:
-        return certificates.load(chain_pem.encode("ascii", "replace"))
-    except ValueError as error:
-        raise CertificateError("The chain that came for this host cannot be read: %s." % error) from None
 
 
 def _facts(chain, wanted):

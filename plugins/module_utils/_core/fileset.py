@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Copyright: privatepki.stepca contributors
 # PRIVATE to the collection: may change at any time.
-"""The files of one certificate on this host: read them, compare what is made of the pair, install, finish, remove.
+"""The files of one certificate on this host: read them, and compare what is made of the pair. replacement.py puts new ones there.
 
 What files should look like on disk (owner, mode, SELinux) is the business of `finish(path, target, kind)`, a callable
 that the caller brings: it puts kind's attributes on the file at path, which is or will become target, and returns
@@ -11,14 +11,14 @@ sentences on what differed. This file knows nothing of Ansible.
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Callable, Optional
 
-from . import certificates, csr, files, keys, outputs, plan, proof, record
-from .errors import CsrError, HalfReplaced, HostFileError, Overtaken
+from . import certificates, files, keys, plan, record
+from .errors import CsrError, HostFileError, Overtaken
+from .wanted import OUTPUTS
 
 
 @dataclass
@@ -69,7 +69,7 @@ def written(wanted) -> list:
     pair = [("certificate_path", wanted.certificate_path, "certificate")]
     if wanted.key_path and not wanted.csr_path:
         pair.append(("key_path", wanted.key_path, "key"))
-    return pair + [(option, path, outputs.KINDS[option]) for option, path in wanted.outputs.items()]
+    return pair + [(option, path, OUTPUTS[option]) for option, path in wanted.outputs.items()]
 
 
 def read(wanted, context: Context) -> plan.Found:
@@ -78,7 +78,7 @@ def read(wanted, context: Context) -> plan.Found:
     if wanted.csr_path:
         key, key_problem = _read_request_key(wanted, context.dry)
     else:
-        key, key_problem = read_key((context.dry and waiting_key(wanted)) or wanted.key_path)
+        key, key_problem = read_key((context.dry and waiting_key(wanted, chain)) or wanted.key_path)
     kept = record.load((context.dry and waiting_record(wanted, chain)) or record.path_of(wanted.certificate_path))
     return plan.Found(
         chain,
@@ -128,6 +128,8 @@ def read_key(path: str) -> tuple:
 
 def brought(wanted):
     """The request that a user brings, checked against the task and, where key_path is given, against its key."""
+    from . import csr
+
     content = files.read(wanted.csr_path)
     if content is None:
         raise HostFileError("csr_path: %s is missing. Make the request first, or leave csr_path out." % wanted.csr_path)
@@ -175,21 +177,15 @@ def digest(wanted) -> str:
     return whole.hexdigest()
 
 
-def probe(wanted, context: Context, key) -> None:
-    """Find out before a token is spent whether the files can be made and put there, with their owners and modes."""
-    for _option, path, kind in written(wanted):
-        files.probe(path, lambda staged, path=path, kind=kind: context.finish(staged, path, kind))
-    if wanted.pkcs12:  # which of them the library here can make depends on its age
-        outputs.make("pkcs12_path", pair_of(wanted, [], private_key(wanted, key), []))
-
-
 def missing_folders(wanted) -> list:
     """The folders that the task's files need and that are not there."""
     return sorted(set(filter(None, (files.missing_folder(path) for _option, path, _kind in written(wanted)))))
 
 
-def pair_of(wanted, chain, key, roots) -> outputs.Pair:
-    """What derived files are made of."""
+def pair_of(wanted, chain, key, roots):
+    """What derived files are made of, an outputs.Pair."""
+    from . import outputs
+
     password = outputs.read_password(wanted.pkcs12) if wanted.pkcs12 else None
     return outputs.Pair(chain, key, roots, password, wanted.pkcs12)
 
@@ -205,6 +201,8 @@ def compare_derived(wanted, found: plan.Found) -> dict:
     """{option: what is wrong} of the files that are made of the pair."""
     if not wanted.outputs:
         return {}
+    from . import outputs
+
     pair = pair_of(wanted, found.chain, private_key(wanted, found.key), found.roots)
     problems = {
         option: outputs.problem(option, path, files.read(path), pair) for option, path in wanted.outputs.items()
@@ -212,150 +210,16 @@ def compare_derived(wanted, found: plan.Found) -> dict:
     return {option: problem for option, problem in problems.items() if problem}
 
 
-def write_derived(wanted, context: Context, found: plan.Found, examined: str, options) -> list:
-    """Make these files anew of the pair; returns the backups of those that were somebody else's.
-
-    examined: digest of the set when the pair was found.
-    """
-    pair = pair_of(wanted, found.chain, private_key(wanted, found.key), found.roots)
-    contents = {wanted.outputs[option]: (outputs.make(option, pair), outputs.KINDS[option]) for option in options}
-    if record.fits(found.record, found.chain):
-        kept = record.make(wanted, context.provisioner, found.chain, found.roots, found.record["issued_at"])
-        contents[record.path_of(wanted.certificate_path)] = (kept, "record")
-    with files.locked(wanted.certificate_path):
-        refuse_changed(wanted, examined)
-        saved = [
-            files.back_up(wanted.outputs[option]) for option in options if _foreign_bundle(wanted, option, found.roots)
-        ]
-        _replace(context, [], contents)
-    return saved
-
-
-def install(wanted, context: Context, chain, key, staged_key, issued_at: str) -> list:
-    """Replace the whole set: stage all of it with its final attributes, then commit. Returns the backups.
-
-    key: the private key or, of a request that a user brings, its public one; staged_key: where a new one waits, None
-    where the key stays; issued_at: when it was first issued.
-    """
-    contents = {wanted.certificate_path: (certificates.to_pem(chain), "certificate")}
-    if wanted.outputs:
-        pair = pair_of(wanted, chain, private_key(wanted, key), context.roots)
-        for option, path in wanted.outputs.items():
-            contents[path] = (outputs.make(option, pair), outputs.KINDS[option])
-    kept = record.make(wanted, context.provisioner, chain, context.roots, issued_at)
-    contents[record.path_of(wanted.certificate_path)] = (kept, "record")
-    saved = [files.back_up(path) for path in _worth_keeping(wanted, chain[1:], context.roots, bool(staged_key))]
-    _replace(context, [(staged_key, wanted.key_path, "key")] if staged_key else [], contents)
-    return saved
-
-
-def restore(wanted, context: Context, contents: dict) -> None:
-    """Put a former set back: {path: (bytes, kind)}, as it was read before."""
-    with files.locked(wanted.certificate_path):
-        key = contents.pop(wanted.key_path, (None, ""))[0]
-        waiting = []
-        if key is not None and key != files.read(wanted.key_path):
-            # As when it is installed: a run that ends midway can be finished.
-            public = keys.fingerprint(keys.load(key, wanted.key_path))
-            waiting.append((files.stage(wanted.key_path, key, public[:32]), wanted.key_path, "key"))
-        try:
-            _replace(context, waiting, contents)
-        except HalfReplaced:
-            raise
-        except Exception:
-            for staged, _target, _kind in waiting:
-                files.forget(staged)
-            raise
-
-
-def _replace(context: Context, waiting: list, contents: dict) -> None:
-    """Stage contents, {target: (bytes, kind)}, and put them in their places, the first of them first.
-
-    waiting: [(staged, target, kind)] that follow the first.
-    """
-    made = []
-    try:
-        moves = []
-        for target, (content, kind) in contents.items():
-            staged = files.stage(target, content, "new")
-            made.append(staged)
-            moves.append((staged, target))
-            _dress(context, staged, target, kind)
-        for staged, target, kind in waiting:
-            _dress(context, staged, target, kind)
-            moves.insert(1, (staged, target))
-        files.replace_set(moves)
-    except HalfReplaced:
-        raise
-    except Exception:
-        for path in made:
-            files.forget(path)
-        raise
-
-
-def _dress(context: Context, staged: str, target: str, kind: str) -> None:
-    files.inherit_owner(staged, target)
-    context.finish(staged, target, kind)
-
-
-def _worth_keeping(wanted, intermediates, roots, new_key: bool) -> list:
-    """The files of the former set to keep: all that are replaced, or those that this CA did not issue.
-
-    intermediates: those of the successor, which show whose a leaf is that lost its own.
-    """
-    replaced = [path for option, path, _kind in written(wanted) if new_key or option != "key_path"]
-    if wanted.backup:
-        return [path for path in replaced if os.path.exists(path)]
+def interrupted(wanted) -> list:
+    """What a run that stopped after its commit left waiting, [(staged, target, kind)], the key before the record."""
     chain = read_chain(wanted.certificate_path)[0]
-    foreign = bool(chain) and all(certificates.is_foreign(way, roots) for way in (chain, chain[:1] + intermediates))
-    kept = [wanted.certificate_path] if foreign else []
-    if new_key and (foreign or _unknown_key(wanted, chain)):
-        kept += [wanted.key_path] if os.path.exists(wanted.key_path) else []
-    return kept + [wanted.outputs[option] for option in wanted.outputs if _foreign_bundle(wanted, option, roots)]
+    key, kept = waiting_key(wanted, chain), waiting_record(wanted, chain)
+    moves = [(key, wanted.key_path, "key")] if key else []
+    return moves + ([(kept, record.path_of(wanted.certificate_path), "record")] if kept else [])
 
 
-def _unknown_key(wanted, chain) -> bool:
-    """Whether a key belongs to no certificate of ours that is or was here."""
-    key = keys.load(files.read(wanted.key_path) or b"", wanted.key_path)
-    kept = record.read(wanted.certificate_path)
-    known = {kept["key_sha256"]} if kept else set()
-    known |= {keys.fingerprint(chain[0].public_key())} if chain else set()
-    return key is not None and keys.fingerprint(key) not in known
-
-
-def _foreign_bundle(wanted, option: str, roots) -> bool:
-    """Whether combined_path holds a certificate, and so a key, of somebody else's."""
-    if option != "combined_path":
-        return False
-    chain = read_chain(wanted.outputs[option])[0]
-    own = read_chain(wanted.certificate_path)[0]
-    if own and own[0] in chain:  # damaged perhaps, but of the pair
-        chain = own
-    return bool(chain) and certificates.is_foreign(chain, roots)
-
-
-def finish_interrupted(wanted, context: Context) -> list:
-    """A run that stopped after its commit left key or record waiting: put them in their places, under the lock.
-
-    Returns a sentence on the key; the record is no reason by itself.
-    """
-    key, kept = waiting_key(wanted), waiting_record(wanted, read_chain(wanted.certificate_path)[0])
-    moves = [(key, wanted.key_path)] if key else []
-    moves += [(kept, record.path_of(wanted.certificate_path))] if kept else []
-    if moves and not context.dry:
-        if key:
-            _dress(context, key, wanted.key_path, "key")
-        files.replace_set(moves)
-    if not key:
-        return []
-    return [
-        "an interrupted replacement left the key that belongs to %s waiting beside its place" % wanted.certificate_path
-    ]
-
-
-def waiting_key(wanted):
+def waiting_key(wanted, chain):
     """The path of a staged key that belongs to the certificate, while the key in its place does not; else None."""
-    chain = read_chain(wanted.certificate_path)[0]
     if wanted.csr_path or not wanted.key_path or not chain:
         return None
     public = keys.fingerprint(chain[0].public_key())
@@ -380,6 +244,8 @@ def former(wanted, context: Context, chain, key, roots) -> dict:
     """
     if not wanted.revoke or not chain or not roots or certificates.is_foreign(chain, roots):
         return {"revocable": False}
+    from . import proof
+
     holds = (
         key is not None and hasattr(key, "sign") and keys.fingerprint(key) == keys.fingerprint(chain[0].public_key())
     )

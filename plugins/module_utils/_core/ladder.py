@@ -20,6 +20,7 @@ from . import (
     exchange,
     fileset,
     https,
+    issuing,
     keys,
     proof,
     removal,
@@ -75,7 +76,7 @@ class Ladder:
         self._authority = client.StepCA(connection, https.Transport)
 
     def run(self) -> dict:
-        """Do what is due: what exchange.accept returns, with outcome, reasons (why a rung gave way), revoked, ca_url.
+        """Do what is due: what issuing.accept returns, with outcome, reasons (why a rung gave way), revoked, ca_url.
 
         What fails after the successor is installed is told beside it: failed and msg.
         """
@@ -136,14 +137,14 @@ class Ladder:
     def _install(self, outcome: str, chain_pem: str, date) -> dict:
         issued_at = durations.format_time((date or durations.now()).replace(microsecond=0))
         digest, renewal = self._asked["digest"], outcome != "issued"
-        done = exchange.accept(self._wanted, self._context, chain_pem, digest, issued_at, renewal)
+        done = issuing.accept(self._wanted, self._context, chain_pem, digest, issued_at, renewal)
         if outcome == "renewed":
             self._discard()
         return dict(done, outcome=outcome, reasons=[], ca_url=self._authority.url)
 
     def _discard(self) -> None:
         if self._asked["csr"]:
-            exchange.discard(self._wanted, self._asked["csr"])
+            issuing.discard(self._wanted, self._asked["csr"])
 
     def _next(self, purpose: str):
         """next_one(spent) for spending: one that was never written to a connection may be tried again."""
@@ -173,7 +174,7 @@ class Ladder:
             if outcome == "rekeyed":
                 raise ApiError("the CA did not accept the client certificate (%s)" % error) from None
             answer = self._by_proof(former)
-        # Checked here already: exchange.accept would forget the key that a token may still be needed for.
+        # Checked here already: issuing.accept would forget the key that a token may still be needed for.
         key = former[0].public_key() if outcome == "renewed" else csr.load(self._asked["csr"]).public_key()
         chain, public = spending.load(answer[0]), keys.fingerprint(key)
         certificates.check_renewed(chain, former, self._wanted, public, self._context.roots, self._context.now)

@@ -13,20 +13,11 @@ import re
 from dataclasses import dataclass
 from typing import Optional
 
-from . import certificates, csr, files, keys, library
+from . import certificates, extensions, files, keys, library
 from .errors import HostFileError
 from .library import UnsupportedAlgorithm, hashes, pkcs12, serialization
+from .wanted import Pkcs12
 
-#: In the order in which they are written.
-OPTIONS = ("chain_path", "leaf_path", "root_path", "combined_path", "pkcs12_path")
-#: Whose owner and mode a file has.
-KINDS = {
-    "chain_path": "certificate",
-    "leaf_path": "certificate",
-    "root_path": "certificate",
-    "combined_path": "key",
-    "pkcs12_path": "key",
-}
 _NAMES = {
     "chain_path": "chain file",
     "leaf_path": "leaf file",
@@ -65,16 +56,6 @@ _ENCRYPTIONS = {
         bytes.fromhex("06052b0e03021a"),  # SHA-1
     },
 }
-
-
-@dataclass(repr=False)  # no repr of the password
-class Pkcs12:
-    """How the PKCS#12 file is to be. encryption: modern or compatible; friendly_name: None for the default."""
-
-    password: Optional[str]
-    password_file: Optional[str]
-    friendly_name: Optional[str]
-    encryption: str
 
 
 @dataclass(repr=False)
@@ -253,7 +234,7 @@ def _pkcs12_problem(content: bytes, pair: Pair) -> str:
         return "is empty"
     try:
         name, key, leaf, others = _open(content, pair.password.encode("utf-8"))
-    except csr.unreadable():
+    except extensions.unreadable():
         return "is damaged or does not open with the password asked for"
     if key is None or keys.fingerprint(key) != keys.fingerprint(pair.key):
         return "holds another key" if key else "holds no key"

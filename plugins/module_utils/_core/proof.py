@@ -13,7 +13,7 @@ import base64
 import secrets
 from datetime import datetime, timedelta
 
-from . import certificates, csr, jws
+from . import certificates, extensions, jws
 from .library import serialization
 
 _ISSUER = "step-ca-client/1.0"
@@ -51,7 +51,7 @@ def chain_of(token: str) -> list:
         for one in chain:
             one.extensions, one.public_key()
         genuine = jws.is_signed_by(chain[0].public_key(), token)
-    except csr.unreadable() as error:
+    except extensions.unreadable() as error:
         raise ValueError(str(error)) from None
     if not genuine:
         raise ValueError("it was not made by the key of its certificate")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import datetime, timezone
 
-from . import api, certificates, csr, durations
+from . import api, certificates, durations, extensions
 from .errors import ApiError, CertificateError, OptionError
 from .library import x509
 
@@ -96,7 +96,7 @@ def fetch(authority, now: datetime) -> Revoked:
     try:
         crl = x509.load_der_x509_crl(answer.body)
         crl.signature_hash_algorithm, len(crl), crl.issuer
-    except csr.unreadable() as error:
+    except extensions.unreadable() as error:
         raise CertificateError(
             "check_revocation: the CA's list of revoked certificates cannot be read (GET %s): %s." % (answer.url, error)
         ) from None

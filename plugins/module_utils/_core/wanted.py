@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Optional
 
-from . import durations, names, outputs, revocation
+from . import durations, names
 from .errors import OptionError
 
 #: The longest commonName that X.509 allows (RFC 5280, appendix A, ub-common-name).
@@ -59,9 +59,27 @@ SINGLE = (
     "template_data",
     "force",
 )
+#: What is made of the pair, in the order in which it is written, and whose owner and mode each file has.
+OUTPUTS = {
+    "chain_path": "certificate",
+    "leaf_path": "certificate",
+    "root_path": "certificate",
+    "combined_path": "key",
+    "pkcs12_path": "key",
+}
 #: Options that name a file which a task writes.
-WRITTEN = ("certificate_path", "key_path") + outputs.OPTIONS
+WRITTEN = ("certificate_path", "key_path") + tuple(OUTPUTS)
 _SELINUX = ("seuser", "serole", "setype", "selevel")
+
+
+@dataclass(repr=False)  # no repr of the password
+class Pkcs12:
+    """How the PKCS#12 file is to be. encryption: modern or compatible; friendly_name: None for the default."""
+
+    password: Optional[str]
+    password_file: Optional[str]
+    friendly_name: Optional[str]
+    encryption: str
 
 
 @dataclass
@@ -71,7 +89,7 @@ class Wanted:
     sans: names.SAN in normal form; common_name: "" only when the CSR leaves it out;
     not_before, not_after: datetime, timedelta or None; max_lifetime: timedelta or None;
     renew_before: durations.Share or timedelta; issued_since: datetime or None; template_data: dict or None;
-    key_policy: on_issue, keep or always; outputs: {option of outputs.OPTIONS: path}; pkcs12: outputs.Pkcs12 or None;
+    key_policy: on_issue, keep or always; outputs: {option of OUTPUTS: path}; pkcs12: Pkcs12 or None;
     named: {option: path} of all files as the task names them, filled in when links are followed;
     reason: name of an RFC 5280 reason; attributes: {"certificate" | "key": {"owner", "group", "mode", ...}}.
     """
@@ -99,7 +117,7 @@ class Wanted:
     reason: str = "unspecified"
     outputs: dict = field(default_factory=dict)
     named: dict = field(default_factory=dict)
-    pkcs12: Optional[outputs.Pkcs12] = None
+    pkcs12: Optional[Pkcs12] = None
     attributes: dict = field(default_factory=dict)
 
 
@@ -181,8 +199,8 @@ def parse(entry: dict) -> Wanted:
         check_revocation=present and bool(entry.get("check_revocation")),
         backup=bool(entry.get("backup")),
         revoke=bool(entry.get("revoke")),
-        reason=revocation.parse_reason(entry.get("reason") or "unspecified"),
-        outputs={option: entry[option] for option in outputs.OPTIONS if entry.get(option)},
+        reason=_reason(entry),
+        outputs={option: entry[option] for option in OUTPUTS if entry.get(option)},
         pkcs12=_pkcs12(entry) if present else None,
         attributes={"certificate": _attributes(entry, ""), "key": _attributes(entry, "key_")},
     )
@@ -226,6 +244,14 @@ def _attributes(entry: dict, prefix: str) -> dict:
     return dict(given, **{name: entry.get(name) for name in _SELINUX})
 
 
+def _reason(entry: dict) -> str:
+    if entry.get("reason") in (None, "", "unspecified"):
+        return "unspecified"
+    from . import revocation  # a steady run has no use for it
+
+    return revocation.parse_reason(entry["reason"])
+
+
 def _duration(entry: dict, option: str):
     if entry.get(option) in (None, ""):
         return None
@@ -256,7 +282,7 @@ def _pkcs12(entry: dict):
         raise OptionError(
             "pkcs12_password (or pkcs12_password_file) is required with pkcs12_path: without one, the key would lie open."
         )
-    return outputs.Pkcs12(
+    return Pkcs12(
         password=password or None,
         password_file=file or None,
         friendly_name=entry.get("pkcs12_friendly_name") or None,
@@ -265,7 +291,7 @@ def _pkcs12(entry: dict):
 
 
 def _refuse_outputs_without_key(wanted: Wanted) -> None:
-    keyed = [option for option in wanted.outputs if outputs.KINDS[option] == "key"]
+    keyed = [option for option in wanted.outputs if OUTPUTS[option] == "key"]
     if keyed and not wanted.key_path:
         raise OptionError("%s needs key_path: it holds the private key." % " and ".join(keyed))
 

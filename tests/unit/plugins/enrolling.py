@@ -11,7 +11,7 @@ import stat
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, files, keys, wanted
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, files, issuing, keys, wanted
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 
 CA = pki.Authority()
@@ -58,7 +58,7 @@ def enrol(folder, signer=CA, told=None, **changes):
     answer = exchange.examine(ask(folder, **changes), told)
     assert answer["outcome"] == "issued"
     chain = signer.sign(answer["csr"])
-    return exchange.accept(ask(folder, **changes), told, chain, answer["digest"], ISSUED_AT)
+    return issuing.accept(ask(folder, **changes), told, chain, answer["digest"], ISSUED_AT)
 
 
 def pair_of(folder) -> tuple:

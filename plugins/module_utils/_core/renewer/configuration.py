@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Optional
 
-from .. import client, files, keys, outputs, wanted
+from .. import client, files, keys, wanted
 from ..errors import HostFileError, OptionError, StepCAError
 
 FOLDER = "/etc/stepca/renew.d"
@@ -50,7 +50,7 @@ OPTIONS = (
     "key_owner",
     "key_group",
     "key_mode",
-) + outputs.OPTIONS
+) + tuple(wanted.OUTPUTS)
 #: What an entry says beside the options of stepca_certificate.
 HOOKS = ("reload", "run_after", "on_failure", "rollback", "served")
 _KEYS = ("version", "certificate", "ca", "only_by_play") + HOOKS

@@ -14,8 +14,9 @@ import os
 from contextlib import suppress
 from datetime import datetime
 
-from .. import certificates, client, durations, files, fileset, ladder, outputs, record
+from .. import certificates, client, durations, files, fileset, ladder, outputs, record, replacement
 from ..errors import CertificateError, Overtaken, StepCAError, TransportError
+from ..wanted import OUTPUTS
 from . import history, served, services
 
 _ONLY_A_PLAY = "Only a play can issue it anew: run the one that enrolled this host"
@@ -124,7 +125,7 @@ class Renewal:
         found = fileset.read(self._wanted, context)
         pair = fileset.pair_of(self._wanted, found.chain, found.key, found.roots)
         for option in fileset.compare_derived(self._wanted, found):
-            known[self._wanted.outputs[option]] = (outputs.make(option, pair), outputs.KINDS[option])
+            known[self._wanted.outputs[option]] = (outputs.make(option, pair), OUTPUTS[option])
         return {path: one for path, one in known.items() if one[0] is not None}
 
     def _tell(self, context: fileset.Context, former: dict) -> None:
@@ -145,7 +146,7 @@ class Renewal:
     def _roll_back(self, context: fileset.Context, former: dict) -> str:
         """The former files again, and the services told so; what came of it, a sentence."""
         try:
-            fileset.restore(self._wanted, context, former)
+            replacement.restore(self._wanted, context, former)
         except StepCAError as error:
             return "The former files cannot be put back: %s" % error
         try:

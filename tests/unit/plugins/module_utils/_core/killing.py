@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, record
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, issuing, record
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA, ISSUED_AT, ask, context, enrol
 
@@ -145,7 +145,7 @@ def play_once(folder: Path, options: dict, signer) -> dict:
             raise CAAsked(answer["reasons"])
         renewal = answer["outcome"] == "renewed"
         chain = signer.renew(folder / "site.crt") if renewal else signer.sign(answer["csr"])
-        exchange.accept(ask(folder, **options), context(), chain, answer["digest"], ISSUED_AT, renewal)
+        issuing.accept(ask(folder, **options), context(), chain, answer["digest"], ISSUED_AT, renewal)
     return answer
 
 

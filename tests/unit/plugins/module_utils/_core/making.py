@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations, outputs
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import wanted as wanted_module
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import OptionError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.wanted import Pkcs12
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
@@ -234,7 +235,7 @@ def pair(key_type="ec-p256", length=2, encryption="modern", name=None, **more):
         key=key(key_type, 0),
         roots=[lab().root],
         password="geheim-4711",
-        pkcs12=outputs.Pkcs12("geheim-4711", None, name, encryption),
+        pkcs12=Pkcs12("geheim-4711", None, name, encryption),
     )
     for attribute, content in more.items():
         setattr(made, attribute, content)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AttributeOID, ExtendedKeyUsageOID
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import csr, keys
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import csr, extensions, keys
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import CsrError
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core import making
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.making import request, request_pem, tlv
@@ -125,7 +125,7 @@ def test_names_in_another_order_are_not_what_we_would_have_made():
 
 def test_a_request_made_of_bytes_is_read_like_any_other():
     found = csr.load(handmade(sans=tlv(0x82, b"web.example.com")))
-    assert csr.spellings(found.extensions) == [("dns", "web.example.com")]
+    assert extensions.spellings(found.extensions) == [("dns", "web.example.com")]
 
 
 def test_an_unknown_name_in_a_request_is_named_in_the_refusal():

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import csr, exchange, files
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import csr, exchange, files, issuing
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     CertificateError,
     CsrError,
@@ -45,7 +45,7 @@ def test_a_first_certificate(tmp_path):
     csr.check_made(csr.load(answer["csr"]), ask(tmp_path))
     assert "PRIVATE" not in str(answer)
 
-    installed = exchange.accept(ask(tmp_path), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
+    installed = issuing.accept(ask(tmp_path), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
     assert installed["names_added"] == []
     assert installed["certificate"]["sans"] == ["dns:a.example"]
     assert installed["certificate"]["path"] == str(tmp_path / "site.crt")
@@ -163,7 +163,7 @@ def test_files_are_dressed_before_they_are_in_place(tmp_path):
     finish = Finish()
     answer = exchange.examine(ask(tmp_path), context())
     chain = CA.sign(answer["csr"])
-    exchange.accept(ask(tmp_path), context(finish=finish), chain, answer["digest"], ISSUED_AT)
+    issuing.accept(ask(tmp_path), context(finish=finish), chain, answer["digest"], ISSUED_AT)
     assert [(target, kind) for path, target, kind in finish.calls if path != target] == [
         ("site.crt", "certificate"),
         (".site.crt.stepca.json", "record"),
@@ -192,7 +192,7 @@ def test_a_set_that_changed_meanwhile_is_left_alone(tmp_path):
         stream.write("# touched\n")
     before = {name: (tmp_path / name).read_bytes() for name in ("site.crt", "site.key", ".site.crt.stepca.json")}
     with pytest.raises(HostFileError, match="changed while its certificate was on the way.* Run again"):
-        exchange.accept(ask(tmp_path, **asked), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
+        issuing.accept(ask(tmp_path, **asked), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
     assert pki.dot_files(tmp_path) == []
 
@@ -201,7 +201,7 @@ def refuse(folder, chain, error, text):
     """accept refuses this chain and leaves all as it was, but for the staged key."""
     answer = exchange.examine(ask(folder), context())
     with pytest.raises(error, match=text):
-        exchange.accept(ask(folder), context(), chain(answer["csr"]), answer["digest"], ISSUED_AT)
+        issuing.accept(ask(folder), context(), chain(answer["csr"]), answer["digest"], ISSUED_AT)
     assert [name for name in os.listdir(str(folder)) if not name.startswith(".site.key.stepca-")] == []
     return pki.dot_files(folder)
 
@@ -235,18 +235,18 @@ def test_discard_removes_the_key_of_this_request_only(tmp_path):
     first = exchange.examine(ask(tmp_path), context())
     second = exchange.examine(ask(tmp_path), context())
     assert len(pki.dot_files(tmp_path)) == 2
-    exchange.discard(ask(tmp_path), first["csr"])
+    issuing.discard(ask(tmp_path), first["csr"])
     assert len(pki.dot_files(tmp_path)) == 1
-    exchange.accept(ask(tmp_path), context(), CA.sign(second["csr"]), second["digest"], ISSUED_AT)
+    issuing.accept(ask(tmp_path), context(), CA.sign(second["csr"]), second["digest"], ISSUED_AT)
     assert pki.dot_files(tmp_path) == []
-    exchange.discard(ask(tmp_path), second["csr"])
+    issuing.discard(ask(tmp_path), second["csr"])
     assert_whole(tmp_path, ["a.example"])
 
 
 def test_discard_removes_nothing_for_what_is_no_request(tmp_path):
     exchange.examine(ask(tmp_path), context())
     with pytest.raises(CsrError):
-        exchange.discard(ask(tmp_path), "nonsense")
+        issuing.discard(ask(tmp_path), "nonsense")
     assert len(pki.dot_files(tmp_path)) == 1
 
 
@@ -312,12 +312,12 @@ def test_a_request_that_the_user_brings_is_signed_as_it_is(tmp_path, brought, wi
     answer = exchange.examine(ask(tmp_path, **brought), context())
     assert csr.load(answer["csr"]) == csr.load((tmp_path / "site.csr").read_text(encoding="ascii"))
     assert pki.snapshot(tmp_path) == before
-    exchange.accept(ask(tmp_path, **brought), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
+    issuing.accept(ask(tmp_path, **brought), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
     after = pki.snapshot(tmp_path)
     assert {path: after[path] for path in before} == before
     assert_whole(tmp_path, ["a.example"])
     assert exchange.examine(ask(tmp_path, **brought), context())["outcome"] == "none"
-    exchange.discard(ask(tmp_path, **brought), answer["csr"])
+    issuing.discard(ask(tmp_path, **brought), answer["csr"])
     assert pki.snapshot(tmp_path) == after
 
 

@@ -11,7 +11,7 @@ import signal
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, record
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, issuing, record
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import (
@@ -37,7 +37,7 @@ def prepare(folder, fresh=False):
         enrol(folder)
     answer = exchange.examine(ask(folder, sans=NEW), context())
     chain = CA.sign(answer["csr"])
-    return lambda: exchange.accept(ask(folder, sans=NEW), context(), chain, answer["digest"], ISSUED_AT)
+    return lambda: issuing.accept(ask(folder, sans=NEW), context(), chain, answer["digest"], ISSUED_AT)
 
 
 def at_call(name, number, act, later=False):
@@ -187,9 +187,7 @@ def test_an_interrupted_replacement_is_finished_before_anything_else_is_due(inte
     assert answer["outcome"] == "issued"
     assert answer["reasons"] == ["the names are dns:b.example; wanted are dns:c.example"]
     assert_whole(interrupted, NEW)
-    exchange.accept(
-        ask(interrupted, sans=["c.example"]), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT
-    )
+    issuing.accept(ask(interrupted, sans=["c.example"]), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
     assert_whole(interrupted, ["c.example"])
     assert pki.dot_files(interrupted) == []
 

@@ -23,6 +23,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
     client,
     durations,
     exchange,
+    issuing,
     ladder,
     proof,
     spending,
@@ -97,7 +98,7 @@ class Host:
             try:
                 self._signed(options, answer)
             except StepCAError:
-                exchange.discard(self.asked(options), answer["csr"])
+                issuing.discard(self.asked(options), answer["csr"])
                 raise
         return answer
 
@@ -107,13 +108,13 @@ class Host:
         public = making.sha256_of_key(former[0].public_key())
         task = self.asked(options)
         certificates.check_renewed(spending.load(chain), former, task, public, [CA.root], self.stand_in.clock)
-        exchange.accept(task, self.told(), chain, answer["digest"], durations.format_time(self.stand_in.clock), True)
+        issuing.accept(task, self.told(), chain, answer["digest"], durations.format_time(self.stand_in.clock), True)
         return answer
 
     def _signed(self, options, answer):
         authority = client.StepCA(self.stand_in.connection(), self.stand_in.transport)
         chain, date = spending.sign(authority, self.asked(options), answer["csr"], lambda _spent: os.urandom(8).hex())
-        exchange.accept(self.asked(options), self.told(), chain, answer["digest"], durations.format_time(date))
+        issuing.accept(self.asked(options), self.told(), chain, answer["digest"], durations.format_time(date))
 
     def _descend(self, options, answer):
         errand = {name: answer.get(name) for name in ("outcome", "csr", "digest")}

@@ -14,7 +14,9 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
     certificates,
     exchange,
     files,
+    issuing,
     jws,
+    keys,
     proof,
     record,
 )
@@ -52,7 +54,7 @@ def prolonged(answer, **more):
 
 
 def accept(folder, chain, answer, **changes):
-    return exchange.accept(ask(folder, **changes), told(), chain, answer["digest"], RENEWED_AT, renewal=True)
+    return issuing.accept(ask(folder, **changes), told(), chain, answer["digest"], RENEWED_AT, renewal=True)
 
 
 def test_what_is_due_hands_over_as_many_proofs_as_there_may_be_attempts(tmp_path):
@@ -101,7 +103,7 @@ def test_what_does_not_continue_it_is_refused(tmp_path, spoil, words):
     enrol(tmp_path)
     before = pki.snapshot(tmp_path)
     answer = exchange.examine(ask(tmp_path), told())
-    key = exchange.keys.load((tmp_path / "site.key").read_bytes(), "")
+    key = keys.load((tmp_path / "site.key").read_bytes(), "")
     with pytest.raises(CertificateError, match=words):
         accept(tmp_path, spoil(prolonged(answer), key), answer)
     assert pki.snapshot(tmp_path) == before
@@ -192,7 +194,7 @@ def test_a_certificate_that_lives_too_long_is_not_installed(tmp_path):
     answer = exchange.examine(ask(tmp_path, max_lifetime="12h"), context())
     issued_at = pki.NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
     with pytest.raises(CertificateError, match="lives longer than max_lifetime allows"):
-        exchange.accept(
+        issuing.accept(
             ask(tmp_path, max_lifetime="12h"), context(), CA.sign(answer["csr"]), answer["digest"], issued_at
         )
     assert os.listdir(tmp_path) == []
@@ -202,6 +204,6 @@ def test_what_is_renewed_by_the_host_itself_brings_a_request_for_the_worst_case(
     enrol(tmp_path)
     answer = exchange.examine(ask(tmp_path), told(by_host=True))
     assert answer["outcome"] == "renewed" and "csr" in answer and "proofs" not in answer
-    exchange.discard(ask(tmp_path), answer["csr"])
+    issuing.discard(ask(tmp_path), answer["csr"])
     assert "csr" not in exchange.examine(ask(tmp_path), told(by_host=True, can_issue=False))
     assert pki.dot_files(tmp_path) == []

@@ -12,7 +12,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, fileset, record
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
+    exchange,
+    issuing,
+    jws,
+    proof,
+    record,
+)
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import (
@@ -148,7 +154,7 @@ def reissue(folder, signer=CA, told=None, **changes):
     """One more certificate; what accept says, and what lay there before."""
     before = {name: (folder / name).read_bytes() for name in os.listdir(folder)}
     answer = exchange.examine(ask(folder, **changes), told or context())
-    done = exchange.accept(
+    done = issuing.accept(
         ask(folder, **changes), told or context(), signer.sign(answer["csr"]), answer["digest"], ISSUED_AT
     )
     return done["backup_files"], before
@@ -273,8 +279,8 @@ def test_the_former_certificate_is_handed_over_with_a_proof_of_its_key(tmp_path)
     enrol(tmp_path)
     answer = exchange.examine(ask(tmp_path, force=True, revoke=True), context())
     assert answer["former"] == (tmp_path / "site.crt").read_text(encoding="ascii")
-    assert fileset.proof.chain_of(answer["holding"]) == certificates_in(tmp_path / "site.crt")
-    assert fileset.proof.jws.claims(answer["holding"])[1]["aud"] == []
+    assert proof.chain_of(answer["holding"]) == certificates_in(tmp_path / "site.crt")
+    assert jws.claims(answer["holding"])[1]["aud"] == []
 
 
 @pytest.mark.parametrize("revoke", [True, False])

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import csr, names
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import csr, extensions, names
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import OptionError
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core import making
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.making import steady
@@ -247,7 +247,7 @@ def test_step_ca_reads_the_kind_that_we_mean(text):
 def test_what_is_accepted_can_be_asked_for_and_comes_back_the_same(text):
     san = names.parse_san(text)
     request = csr.build(making.key(), "web", [san]).decode("ascii")
-    spelled = csr.spellings(csr.load(request).extensions)
+    spelled = extensions.spellings(csr.load(request).extensions)
     assert spelled == [(san.kind, san.value)]
 
 
@@ -289,7 +289,7 @@ def test_whatever_a_certificate_holds_is_no_reason_to_fail(kind, value):
 
 def test_names_of_a_request_are_read_in_their_order_and_spelling():
     request = making.request(["Web.Example", "ip:10.0.0.1", "email:a@b", "uri:urn:x"])
-    assert csr.spellings(request.extensions) == [
+    assert extensions.spellings(request.extensions) == [
         ("dns", "Web.Example"),
         ("ip", "10.0.0.1"),
         ("email", "a@b"),

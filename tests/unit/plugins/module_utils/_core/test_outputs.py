@@ -13,12 +13,13 @@ from cryptography.hazmat.primitives import serialization
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import outputs
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.wanted import OUTPUTS, Pkcs12
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core import making
 
 PASSWORD = "geheim-4711"
 KEY_TYPES = ("ec-p256", "ec-p384", "ec-p521", "rsa-2048", "ed25519")
 ENCRYPTIONS = ("modern", "compatible")
-PEM_OPTIONS = outputs.OPTIONS[:4]
+PEM_OPTIONS = tuple(OUTPUTS)[:4]
 LAB = making.lab()
 KEY, OTHER = making.key("ec-p256", 0), making.key("ec-p256", 1)
 WEB = making.web("ec-p256")
@@ -32,9 +33,8 @@ def problem(option, content, pair):
     return text
 
 
-def test_each_output_has_a_kind():
-    assert tuple(outputs.KINDS) == outputs.OPTIONS
-    assert [option for option, kind in outputs.KINDS.items() if kind == "key"] == ["combined_path", "pkcs12_path"]
+def test_what_holds_the_key_has_the_owner_and_mode_of_the_key():
+    assert [option for option, kind in OUTPUTS.items() if kind == "key"] == ["combined_path", "pkcs12_path"]
 
 
 def test_no_password_shows_in_a_text_of_its_holder():
@@ -46,7 +46,7 @@ def test_what_is_made_fits(key_type):
     for length in (1, 2, 3):
         for encryption in ENCRYPTIONS:
             pair = making.pair(key_type, length, encryption)
-            for option in outputs.OPTIONS:
+            for option in tuple(OUTPUTS):
                 assert problem(option, outputs.make(option, pair), pair) == "", (option, length, encryption)
 
 
@@ -178,7 +178,7 @@ def password_file(folder, content, mode=0o600):
     path = folder / "password"
     path.write_bytes(content)
     path.chmod(mode)
-    return outputs.Pkcs12(None, str(path), None, "modern")
+    return Pkcs12(None, str(path), None, "modern")
 
 
 def test_a_password_given_needs_no_file():
@@ -222,14 +222,14 @@ def test_a_password_file_that_will_not_do_is_refused(tmp_path, content, mode, wo
 @pytest.mark.parametrize("password", ["x1y2\0", "x1y2\udcff"])
 def test_a_password_that_no_library_takes_is_refused(password):
     with pytest.raises(HostFileError) as caught:
-        outputs.read_password(outputs.Pkcs12(password, None, None, "modern"))
+        outputs.read_password(Pkcs12(password, None, None, "modern"))
     assert str(caught.value) == "pkcs12_password holds what no password can: a NUL, or text that is not UTF-8."
 
 
 def test_a_password_file_must_be_there_and_a_file(tmp_path):
     for path, words in ((tmp_path / "nothing", "is missing. Make it first"), (tmp_path, "is no file, but a folder")):
         with pytest.raises(HostFileError, match=re.escape("%s %s" % (path, words))):
-            outputs.read_password(outputs.Pkcs12(None, str(path), None, "modern"))
+            outputs.read_password(Pkcs12(None, str(path), None, "modern"))
     os.mkfifo(str(tmp_path / "pipe"), 0o600)
     with pytest.raises(HostFileError, match="is no file, but a pipe"):
-        outputs.read_password(outputs.Pkcs12(None, str(tmp_path / "pipe"), None, "modern"))
+        outputs.read_password(Pkcs12(None, str(tmp_path / "pipe"), None, "modern"))

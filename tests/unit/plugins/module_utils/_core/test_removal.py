@@ -13,6 +13,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
     certificates,
     exchange,
     files,
+    proof,
     record,
     removal,
 )
@@ -178,7 +179,7 @@ def test_what_is_to_be_revoked_waits_for_that(tmp_path):
     assert (answer["outcome"], answer["revocable"], answer["needs_roots"]) == ("removed", True, False)
     assert answer["former"] == (tmp_path / "site.crt").read_text(encoding="ascii")
     chain = certificates.load(files.read(str(tmp_path / "site.crt")))
-    assert removal.fileset.proof.chain_of(answer["holding"]) == chain
+    assert proof.chain_of(answer["holding"]) == chain
     assert pki.snapshot(tmp_path) == before
     removal.remove(ask(tmp_path, **ABSENT))
     assert os.listdir(tmp_path) == []

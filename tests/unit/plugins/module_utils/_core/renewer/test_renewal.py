@@ -284,7 +284,7 @@ def test_a_former_set_that_cannot_come_back(host, monkeypatch):
     def full(*_all):
         raise HostFileError("Cannot write: the disk is full.")
 
-    monkeypatch.setattr(renewal.fileset, "restore", full)
+    monkeypatch.setattr(renewal.replacement, "restore", full)
     with pytest.raises(services.HookError, match="code 5.* The former files cannot be put back: .* the disk is full"):
         host.renew()
     assert host.history().pending
