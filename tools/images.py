@@ -42,12 +42,15 @@ PACKAGES = (
     "util-linux",
 )
 
-# What one of them has and the others have not, because it is large: Java, whose trust store follows the system's.
-MORE: Mapping[str, tuple[str, ...]] = {"debian12": ("ca-certificates-java", "openjdk-17-jre-headless")}
+# What one of them has and the others have not, because it is large: etcd, and Java, whose trust store follows the system's.
+MORE: Mapping[str, tuple[str, ...]] = {
+    "debian12": ("ca-certificates-java", "etcd-client", "etcd-server", "openjdk-17-jre-headless", "tomcat10")
+}
 
 # What a scenario does not ask for is silent, and nothing of Debian's own stirs while it runs.
 _SETTLE = (
     "systemctl --quiet disable haproxy.service nginx.service postgresql.service "
+    "$(cd /lib/systemd/system && ls etcd.service tomcat10.service 2>/dev/null) "
     "&& systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer "
     "&& install -d -m 0700 /root/.ssh"
 )
