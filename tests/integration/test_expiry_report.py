@@ -112,7 +112,7 @@ def test_a_fleet_with_everything_wrong(play, new_hosts, report, authority, tmp_p
     assert {(row["host"], row["certificate_path"].rsplit("/")[-1]) for row in missing} >= {("fine", "lost.crt")}
     assert any("no configuration of version 1" in row["problem"] for row in missing if row["host"] == "<b>odd</b>")
     named = {(row["host"], row["certificate_path"].rsplit("/")[-1]): row for row in rows}
-    assert named["fine", "long.crt"]["serial"] == serials["long"] in page.text
+    assert named["fine", "long.crt"]["serial"] == serials["long"] and serials["long"] in page.text
     assert named["fine", "long.crt"]["names"] == "dns:long.example.com"
     assert named["<b>odd</b>", "foreign.pem"]["known_by"] == "folder"
     assert named["<b>odd</b>", "foreign.pem"]["issuer"].startswith("CN=")
