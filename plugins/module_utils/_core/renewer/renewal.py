@@ -14,10 +14,10 @@ import os
 from contextlib import suppress
 from datetime import datetime
 
-from .. import certificates, client, durations, files, fileset, ladder, outputs, record, replacement
+from .. import by_host, certificates, client, durations, files, fileset, record
 from ..errors import CertificateError, Overtaken, StepCAError, TransportError
 from ..wanted import OUTPUTS
-from . import history, served, services
+from . import history, served
 
 _ONLY_A_PLAY = "Only a play can issue it anew: run the one that enrolled this host"
 
@@ -45,7 +45,7 @@ class Renewal:
         tokens: those that vouch for a certificate issued anew, of which a renewal has none.
         """
         context = self._context(bool(tokens))
-        answer = ladder.examine(self._asked(), context, self._one.connection)
+        answer = by_host.examine(self._asked(), context, self._one.connection)
         if answer["outcome"] == "issued" and not tokens:
             missing = not os.path.exists(self._wanted.certificate_path)
             advice = self._one.enrolment if missing else _ONLY_A_PLAY + "."
@@ -60,7 +60,7 @@ class Renewal:
             self._past.pending = True
             self._past.save()
         context.dry = False
-        answer = ladder.examine(self._asked(), context, self._one.connection)
+        answer = by_host.examine(self._asked(), context, self._one.connection)
         outcome, former = answer["outcome"], {}
         if outcome in ("issued", "rekeyed", "renewed"):
             former = self._snapshot(context) if self._one.rollback and outcome != "issued" else {}
@@ -115,10 +115,14 @@ class Renewal:
     def _obtain(self, context: fileset.Context, answer: dict, tokens: dict) -> dict:
         asked = {"outcome": answer["outcome"], "csr": answer.get("csr"), "digest": answer["digest"]}
         asked.update(source="", revoke=None, without_token=_ONLY_A_PLAY)
+        from .. import ladder
+
         return ladder.Ladder(self._wanted, context, self._one.connection, asked, tokens).run()
 
     def _snapshot(self, context: fileset.Context) -> dict:
         """{path: (content, kind)} of the set as it is; what an earlier rollback did not come to is made anew of the pair."""
+        from .. import outputs
+
         listed = [(path, kind) for _option, path, kind in fileset.written(self._wanted)]
         listed.append((record.path_of(self._wanted.certificate_path), "record"))
         known = {path: (files.read(path), kind) for path, kind in listed}
@@ -133,6 +137,8 @@ class Renewal:
 
         former: what comes back where they refuse it, {} where nothing does.
         """
+        from . import services
+
         try:
             services.tell(self._one)
         except services.HookError as error:
@@ -145,6 +151,9 @@ class Renewal:
 
     def _roll_back(self, context: fileset.Context, former: dict) -> str:
         """The former files again, and the services told so; what came of it, a sentence."""
+        from .. import replacement
+        from . import services
+
         try:
             replacement.restore(self._wanted, context, former)
         except StepCAError as error:
@@ -190,6 +199,8 @@ def _remember_failure(one, past: history.History, now: datetime, error: StepCAEr
     except StepCAError as full:
         problems += [str(full)] if str(full) != str(error) else []
     if one.on_failure:
+        from . import services
+
         environment = {"STEPCA_CERTIFICATE_PATH": one.certificate_path, "STEPCA_ERROR": text}
         try:
             services.run(one.on_failure, environment)
