@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import importlib
 import os
 from contextlib import suppress
 from datetime import datetime
@@ -54,6 +55,8 @@ class Renewal:
             answer["reasons"] = ["it was asked for by --force"]
         if self._dry:
             return answer["outcome"], answer["reasons"], answer["warnings"]
+        if answer["outcome"] != "none" or self._past.pending:
+            _load_all()
         reasons = answer["reasons"]
         if answer["outcome"] != "none" and not self._past.pending:
             # Before anything is replaced: whatever becomes of this run, the services will be told.
@@ -181,6 +184,12 @@ def run(one, past: history.History, now: datetime, force=False, dry=False, learn
     except Exception as error:
         known = error if isinstance(error, StepCAError) else unforeseen(error)
         raise (known if dry else _remember_failure(one, past, now, known)) from None
+
+
+def _load_all() -> None:
+    """Load what a renewal takes, before anything is replaced: a play may replace this zipapp itself meanwhile."""
+    for name in ("..ladder", "..outputs", "..replacement", ".services"):
+        importlib.import_module(name, __package__)
 
 
 def unforeseen(error: Exception) -> StepCAError:
