@@ -72,6 +72,8 @@ class Plays:
         sent: dict[str, Counter[str]] = defaultdict(Counter)
         for line in lines:
             name = label % line["task"] if "%s" in label else label
+            if line.get("host") == "localhost":  # delegated to the controller: no way to a host
+                continue
             if "host" in line:
                 trips[name][line["host"]] += 1
                 sent[name][line["host"]] += line["sent"]
