@@ -17,14 +17,12 @@ from . import (
     csr,
     diagnosis,
     durations,
-    exchange,
     fileset,
     https,
     issuing,
     keys,
     proof,
     removal,
-    revocation,
     spending,
 )
 from .errors import ApiError, CertificateError, HalfReplaced, OptionError, StepCAError, TransportError
@@ -33,30 +31,6 @@ _NOBODY_VOUCHES = (
     "Only issuing it anew can help, and no option says who vouches: give provisioner and provisioner_password, or "
     "provisioner_key, or a token"
 )
-
-
-def examine(wanted, context: fileset.Context, connection) -> dict:
-    """exchange.examine, by a host that fetches the roots and the list of revoked certificates itself."""
-    authority = client.StepCA(connection, https.Transport)
-    if wanted.check_revocation and wanted.state == "present":
-        context.revoked = _once(context, "revoked", lambda: revocation.fetch(authority, context.now)).sentence
-    answer = exchange.examine(wanted, context)
-    if answer["needs_roots"]:
-        context.roots = authority.trust()
-        answer = exchange.with_repairs(exchange.examine(wanted, context), answer)
-    return dict(answer, warnings=answer["warnings"] + authority.warnings)
-
-
-def _once(context: fileset.Context, name: str, ask):
-    """What ask() returns or raises, learnt once for all certificates of the task."""
-    if name not in context.learnt:
-        try:
-            context.learnt[name] = ask()
-        except StepCAError as error:
-            context.learnt[name] = error
-    if isinstance(context.learnt[name], StepCAError):
-        raise context.learnt[name]
-    return context.learnt[name]
 
 
 class Ladder:

@@ -38,7 +38,7 @@ def _counted(execute):
     @functools.wraps(execute)
     def execute_and_count(action, cmd, *arguments, **options):
         sent = len(options.get("in_data") or b"")
-        _write({"trip": action._task.get_name(), "host": action._play_context.remote_addr, "sent": sent})
+        _write({"task": action._task.get_name(), "host": action._play_context.remote_addr, "sent": sent})
         return execute(action, cmd, *arguments, **options)
 
     return execute_and_count

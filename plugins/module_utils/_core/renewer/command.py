@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Copyright: privatepki.stepca contributors
 # PRIVATE to the collection: may change at any time.
-"""The command line of the renewer: renew, status, enrol. It needs Python and cryptography, and nothing of Ansible."""
+"""The command line of the renewer: renew, status, enrol. It needs Python and cryptography, and nothing of Ansible.
+
+Each command imports what it needs: all that is imported of a zipapp is compiled, at every run of a timer.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from contextlib import nullcontext
 
 from .. import durations, files, library
 from ..errors import HostFileError, OptionError, StepCAError
-from . import configuration, enrolment, history, metrics, renewal, status
+from . import configuration, history
 
 _USAGE = 64  # EX_USAGE of sysexits.h: 1 and 2 are answers of status
 _ABOUT = """\
@@ -100,6 +103,8 @@ def main(arguments=None) -> int:
         _complain("", error)
         return 1
     except Exception as error:
+        from . import renewal
+
         _complain("", renewal.unforeseen(error))
         return 1
 
@@ -118,6 +123,8 @@ def _renew(told) -> int:
 
 def _renew_one(path: str, told, learnt: dict) -> bool:
     """Whether all is well with it. learnt: {URLs of a CA: what it said to other certificates}."""
+    from . import renewal
+
     subject = path
     try:
         one = configuration.load(path)
@@ -143,6 +150,8 @@ def _past_tense(outcome: str, subject: str) -> str:
 
 
 def _status(told) -> int:
+    from . import status
+
     rows = _rows(told, _chosen(told))
     if told.json:
         sys.stdout.write(json.dumps(rows, indent=2, sort_keys=True) + "\n")
@@ -152,6 +161,8 @@ def _status(told) -> int:
 
 
 def _enrol(told) -> int:
+    from . import enrolment
+
     certificate = os.path.abspath(told.certificate)
     given = {
         "certificate_path": certificate,
@@ -193,6 +204,8 @@ def _chosen(told) -> list:
 
 
 def _rows(told, paths: list) -> list:
+    from . import status
+
     now = durations.now()
     return [status.look(path, told.state, now) for path in paths]
 
@@ -201,6 +214,8 @@ def _write_metrics(told) -> int:
     """1 where that failed; metrics are of all certificates, whichever were named."""
     if not told.metrics or getattr(told, "check", False):
         return 0
+    from . import metrics
+
     try:
         metrics.write(os.path.abspath(told.metrics), _rows(told, configuration.paths(told.config)))
     except StepCAError as error:

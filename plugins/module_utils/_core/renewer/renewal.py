@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import importlib
 import os
 from contextlib import suppress
 from datetime import datetime
 
-from .. import certificates, client, durations, files, fileset, ladder, outputs, record, replacement
+from .. import by_host, certificates, client, durations, files, fileset, record
 from ..errors import CertificateError, Overtaken, StepCAError, TransportError
 from ..wanted import OUTPUTS
-from . import history, served, services
+from . import history, served
 
 _ONLY_A_PLAY = "Only a play can issue it anew: run the one that enrolled this host"
 
@@ -45,7 +46,7 @@ class Renewal:
         tokens: those that vouch for a certificate issued anew, of which a renewal has none.
         """
         context = self._context(bool(tokens))
-        answer = ladder.examine(self._asked(), context, self._one.connection)
+        answer = by_host.examine(self._asked(), context, self._one.connection)
         if answer["outcome"] == "issued" and not tokens:
             missing = not os.path.exists(self._wanted.certificate_path)
             advice = self._one.enrolment if missing else _ONLY_A_PLAY + "."
@@ -54,13 +55,15 @@ class Renewal:
             answer["reasons"] = ["it was asked for by --force"]
         if self._dry:
             return answer["outcome"], answer["reasons"], answer["warnings"]
+        if answer["outcome"] != "none" or self._past.pending:
+            _load_all()
         reasons = answer["reasons"]
         if answer["outcome"] != "none" and not self._past.pending:
             # Before anything is replaced: whatever becomes of this run, the services will be told.
             self._past.pending = True
             self._past.save()
         context.dry = False
-        answer = ladder.examine(self._asked(), context, self._one.connection)
+        answer = by_host.examine(self._asked(), context, self._one.connection)
         outcome, former = answer["outcome"], {}
         if outcome in ("issued", "rekeyed", "renewed"):
             former = self._snapshot(context) if self._one.rollback and outcome != "issued" else {}
@@ -115,10 +118,14 @@ class Renewal:
     def _obtain(self, context: fileset.Context, answer: dict, tokens: dict) -> dict:
         asked = {"outcome": answer["outcome"], "csr": answer.get("csr"), "digest": answer["digest"]}
         asked.update(source="", revoke=None, without_token=_ONLY_A_PLAY)
+        from .. import ladder
+
         return ladder.Ladder(self._wanted, context, self._one.connection, asked, tokens).run()
 
     def _snapshot(self, context: fileset.Context) -> dict:
         """{path: (content, kind)} of the set as it is; what an earlier rollback did not come to is made anew of the pair."""
+        from .. import outputs
+
         listed = [(path, kind) for _option, path, kind in fileset.written(self._wanted)]
         listed.append((record.path_of(self._wanted.certificate_path), "record"))
         known = {path: (files.read(path), kind) for path, kind in listed}
@@ -133,6 +140,8 @@ class Renewal:
 
         former: what comes back where they refuse it, {} where nothing does.
         """
+        from . import services
+
         try:
             services.tell(self._one)
         except services.HookError as error:
@@ -145,6 +154,9 @@ class Renewal:
 
     def _roll_back(self, context: fileset.Context, former: dict) -> str:
         """The former files again, and the services told so; what came of it, a sentence."""
+        from .. import replacement
+        from . import services
+
         try:
             replacement.restore(self._wanted, context, former)
         except StepCAError as error:
@@ -174,6 +186,12 @@ def run(one, past: history.History, now: datetime, force=False, dry=False, learn
         raise (known if dry else _remember_failure(one, past, now, known)) from None
 
 
+def _load_all() -> None:
+    """Load what a renewal takes, before anything is replaced: a play may replace this zipapp itself meanwhile."""
+    for name in ("..ladder", "..outputs", "..replacement", ".services"):
+        importlib.import_module(name, __package__)
+
+
 def unforeseen(error: Exception) -> StepCAError:
     """A mistake of ours, in words that a log can hold."""
     return StepCAError("%s: %s. This should not happen: please report it." % (type(error).__name__, error))
@@ -190,6 +208,8 @@ def _remember_failure(one, past: history.History, now: datetime, error: StepCAEr
     except StepCAError as full:
         problems += [str(full)] if str(full) != str(error) else []
     if one.on_failure:
+        from . import services
+
         environment = {"STEPCA_CERTIFICATE_PATH": one.certificate_path, "STEPCA_ERROR": text}
         try:
             services.run(one.on_failure, environment)

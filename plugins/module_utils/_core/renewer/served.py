@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 import time
 from contextlib import suppress
 
-from .. import certificates, fileset, https
+from .. import certificates, fileset
 from ..errors import StepCAError, TransportError
 
 _SECONDS = 5.0
@@ -63,6 +61,11 @@ def wait(configuration, patience: float = _PATIENCE) -> None:
 
 def _serial(host: str, port: int, options: dict, sans: list) -> int:
     """The serial of the certificate that comes in a handshake; TransportError."""
+    import socket
+    import ssl
+
+    from .. import https
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # whose certificate it is, the serial tells

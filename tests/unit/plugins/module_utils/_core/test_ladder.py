@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, ladder
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import by_host, exchange, https, ladder
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     ApiError,
     CertificateError,
@@ -44,7 +44,7 @@ BY_CLIENT, BY_PROOF, BY_TOKEN = ("renew", "client certificate"), ("renew", "proo
 def fixture_stand_in(monkeypatch):
     found = StandIn(CA)
     found.clock = LATER
-    monkeypatch.setattr(ladder.https, "Transport", found.transport)
+    monkeypatch.setattr(https, "Transport", found.transport)
     return found
 
 
@@ -60,7 +60,7 @@ def tokens(*purse, revoke=()):
 def run(folder, stand_in, purse=None, asked=None, knows=None, **changes):
     """Both calls of a task: examine, then climb down with these tokens (a dict)."""
     knows = knows or {}
-    answer = ladder.examine(ask(folder, **changes), told(**knows), stand_in.connection())
+    answer = by_host.examine(ask(folder, **changes), told(**knows), stand_in.connection())
     stand_in.asked.clear()
     errand = {name: answer.get(name) for name in ("outcome", "csr", "digest")}
     errand.update({"source": "", "revoke": None}, **(asked or {}))
@@ -273,7 +273,7 @@ def test_roots_that_nobody_has_are_fetched_by_the_host(tmp_path, stand_in):
     os.unlink(tmp_path / ".site.crt.stepca.json")
     stand_in.clock = pki.NOW
     connection = stand_in.connection(roots=[])
-    answer = ladder.examine(ask(tmp_path), told(roots=None, now=pki.NOW), connection)
+    answer = by_host.examine(ask(tmp_path), told(roots=None, now=pki.NOW), connection)
     assert (answer["outcome"], answer["needs_roots"]) == ("none", False)
     assert [one.path for one in stand_in.asked] == ["/1.0/root/%s" % CA.fingerprint]
 
@@ -286,9 +286,9 @@ def test_the_host_looks_its_certificate_up(tmp_path, stand_in):
     asked = ask(tmp_path, check_revocation=True)
     early = {"now": pki.NOW}
     stand_in.clock = pki.NOW
-    assert ladder.examine(asked, told(**early), stand_in.connection())["outcome"] == "none"
+    assert by_host.examine(asked, told(**early), stand_in.connection())["outcome"] == "none"
     stand_in.revoked = [(serial_of(tmp_path), x509.ReasonFlags.key_compromise)]
-    answer = ladder.examine(ask(tmp_path, check_revocation=True), told(**early), stand_in.connection())
+    answer = by_host.examine(ask(tmp_path, check_revocation=True), told(**early), stand_in.connection())
     assert answer["outcome"] == "issued" and "the CA revoked it (serial " in answer["reasons"][0]
 
 
@@ -297,7 +297,7 @@ def test_the_list_is_fetched_once_for_all_certificates(tmp_path, stand_in):
     stand_in.clock = pki.NOW
     learnt = {}
     for _certificate in range(2):
-        ladder.examine(ask(tmp_path, check_revocation=True), told(now=pki.NOW, learnt=learnt), stand_in.connection())
+        by_host.examine(ask(tmp_path, check_revocation=True), told(now=pki.NOW, learnt=learnt), stand_in.connection())
     assert [one.path for one in stand_in.asked].count("/1.0/crl") == 1
 
 

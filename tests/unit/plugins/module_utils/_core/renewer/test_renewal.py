@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations, files, ladder
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import by_host, durations, files, replacement
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     CertificateError,
     HostFileError,
@@ -203,7 +203,7 @@ def test_a_history_that_cannot_be_written_stops_it_before_anything_is_replaced(h
 
 def test_a_mistake_of_ours_is_one_line_and_remembered(host, monkeypatch):
     host.enrol()
-    monkeypatch.setattr(ladder, "examine", lambda *_all: {}["outcome"])
+    monkeypatch.setattr(by_host, "examine", lambda *_all: {}["outcome"])
     with pytest.raises(StepCAError, match="KeyError: 'outcome'. This should not happen: please report it."):
         host.renew()
     assert host.history().error.startswith("KeyError")
@@ -284,7 +284,7 @@ def test_a_former_set_that_cannot_come_back(host, monkeypatch):
     def full(*_all):
         raise HostFileError("Cannot write: the disk is full.")
 
-    monkeypatch.setattr(renewal.replacement, "restore", full)
+    monkeypatch.setattr(replacement, "restore", full)
     with pytest.raises(services.HookError, match="code 5.* The former files cannot be put back: .* the disk is full"):
         host.renew()
     assert host.history().pending
