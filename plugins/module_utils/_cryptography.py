@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Copyright: privatepki.stepca contributors
 # PRIVATE to the collection: may change at any time.
-"""Make sure, on the host, that the library is there before anything needs it."""
+"""Make sure, on the host, that the library is there before anything needs it.
+
+Every module imports this first, so that whatever else it imports is compiled once.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,10 @@ import os
 
 from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
+
+from ._core import compiling
+
+compiling.once()
 
 from ._core import library
 

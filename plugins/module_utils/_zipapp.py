@@ -20,10 +20,13 @@ _MAIN = """\
 # Made by the Ansible collection privatepki.stepca. SPDX-License-Identifier: BSD-2-Clause
 import sys
 
+from %s import compiling
+
+compiling.once()
 from %s.%s import main
 
 sys.exit(main())
-""" % (_PACKAGE, _ENTRY)
+""" % (_PACKAGE, _PACKAGE, _ENTRY)
 #: The oldest time that a zip can hold: none of its own.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -44,8 +47,8 @@ def build() -> bytes:
 
 
 def _sources() -> dict:
-    """{path below _core: content} of the command line and of all that it imports of _core."""
-    found, todo = {}, [_ENTRY]
+    """{path below _core: content} of what __main__ imports, and of all that this imports of _core."""
+    found, todo = {}, [_ENTRY, "compiling"]
     while todo:
         module = todo.pop()
         for name in (module, module.rpartition(".")[0]):
