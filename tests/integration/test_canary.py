@@ -49,6 +49,27 @@ WAYS = {"mapping": None, "host": None, "token": SOME}
 WAYS.update(dict.fromkeys(["text", "pem", "encrypted", "published", "lookup"], ("issued",)))
 
 
+#: What an entry of the renewer may hold for the play alone.
+BUNDLE, TEMPLATE = "password-of-a-bundle-7f3a", "template-data-7f3a"
+
+
+def listed():
+    """Certificates as the role has them, with what is for the play alone."""
+    pair = {"certificate_path": "{{ host_root }}/etc/tls/site.crt", "key_path": "{{ host_root }}/etc/tls/site.key"}
+    return {"certificates": [{**pair, "pkcs12_password": BUNDLE, "template_data": {"inner": TEMPLATE}}]}
+
+
+def doctor_tasks():
+    """All that is right, a list that is none, and a CA that is away."""
+    dead = {"ca_url": "https://localhost:%d" % free_port(), "retries": 0}
+    return [("examined", listed(), True), ("examined in vain", dead, True), ("no list", {"certificates": "x"}, False)]
+
+
+def host_info_tasks():
+    """Listed, and a list that is none."""
+    return [("listed", listed(), True), ("none listed", {"certificates": "x"}, False)]
+
+
 def health_tasks():
     """From both sides, well and not."""
     dead = {"ca_url": "https://localhost:%d" % free_port(), "retries": 0}
@@ -120,10 +141,6 @@ def sign_tasks():
     ]
 
 
-#: What an entry of the renewer may hold for the play alone.
-BUNDLE, TEMPLATE = "password-of-a-bundle-7f3a", "template-data-7f3a"
-
-
 def renewer_tasks():
     """Set up, kept, with an entry whose secrets only a play can use, and refused because of them."""
     tls = "{{ host_root }}/etc/tls/"
@@ -140,7 +157,9 @@ def renewer_tasks():
 
 
 TASKS = {
+    "stepca_doctor": doctor_tasks,
     "stepca_health": health_tasks,
+    "stepca_host_info": host_info_tasks,
     "stepca_bootstrap": bootstrap_tasks,
     "stepca_certificate": certificate_tasks,
     "stepca_certificate_info": info_tasks,
