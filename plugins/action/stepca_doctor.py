@@ -42,8 +42,8 @@ class ActionModule(StepCAAction):
             remedy = "See whether `ansible HOST -m ansible.builtin.ping` comes through."
             findings.add("host", False, "%s %s" % (str(error.message).rstrip(".") + ".", remedy))
             return
-        python, library = (_answers.texts([told.get(name)]) for name in ("python", "cryptography"))
-        findings.add("host", True, "Python %s, cryptography %s." % ("".join(python), "".join(library)))
+        python, library = (_answers.text(told.get(name)) for name in ("python", "cryptography"))
+        findings.add("host", True, "Python %s, cryptography %s." % (python or "", library or ""))
         _judge_clock(findings, told.get("now"), before)
         _judge_route(findings, told.get("route"), self._asks_by_itself())
         _judge_renewer(findings, told, self.options["renewer"], has_certificates)
@@ -72,14 +72,14 @@ def _judge_clock(findings: _examination.Findings, told, before) -> None:
 
 def _judge_route(findings: _examination.Findings, told, needed: bool) -> None:
     for one in told[:20] if isinstance(told, list) else []:
-        url, problem = (_answers.texts([one.get(name)]) for name in ("url", "problem"))
-        if not "".join(problem):
-            findings.add("route", True, "The host reaches %s." % "".join(url))
+        url, problem = (_answers.text(one.get(name)) or "" for name in ("url", "problem"))
+        if not problem:
+            findings.add("route", True, "The host reaches %s." % url)
         elif needed:
             remedy = " Open the way, or have the controller renew: stepca_renewer: none, and the playbook privatepki.stepca.renew."
-            findings.add("route", False, "From the host: %s%s" % ("".join(problem), remedy))
+            findings.add("route", False, "From the host: %s%s" % (problem, remedy))
         else:
-            findings.add("route", None, "The host does not reach %s, and need not: the controller asks." % "".join(url))
+            findings.add("route", None, "The host does not reach %s, and need not: the controller asks." % url)
 
 
 def _judge_renewer(findings: _examination.Findings, told: dict, wanted: str, has_certificates: bool) -> None:
@@ -100,7 +100,7 @@ def _judge_renewer(findings: _examination.Findings, told: dict, wanted: str, has
         there = told.get("cron") is True
         findings.add("timer", there, "cron runs the renewer." if there else "Nothing runs the renewer. %s" % _SET_UP)
         return
-    enabled, active, result = ("".join(_answers.texts([systemd.get(name)])) for name in ("enabled", "active", "result"))
+    enabled, active, result = (_answers.text(systemd.get(name)) or "" for name in ("enabled", "active", "result"))
     fine = (enabled, active) == ("enabled", "active")
     found = (
         "The timer runs the renewer."

@@ -41,7 +41,7 @@ class ActionModule(StepCAAction):
 
 def _row(one: dict) -> dict:
     """A row of a host's, by known keys."""
-    row = {name: (_answers.texts([one.get(name)]) or [None])[0] for name in _TEXTS}
+    row = {name: _answers.text(one.get(name)) for name in _TEXTS}
     left = one.get("days_left")
     return dict(
         row,

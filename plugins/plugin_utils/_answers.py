@@ -90,6 +90,11 @@ def serial(found: dict) -> int:
     return int(text)
 
 
+def text(given):
+    """A text of a host's, none too long; None for anything else."""
+    return _text(given)
+
+
 def texts(given) -> list:
     """The texts in a list of a host's, none too long and not too many."""
     return _texts(given)
