@@ -71,7 +71,7 @@ def _judge_clock(findings: _examination.Findings, told, before) -> None:
 
 
 def _judge_route(findings: _examination.Findings, told, needed: bool) -> None:
-    for one in told[:20] if isinstance(told, list) else []:
+    for one in filter(lambda item: isinstance(item, dict), told[:20] if isinstance(told, list) else []):
         url, problem = (_answers.text(one.get(name)) or "" for name in ("url", "problem"))
         if not problem:
             findings.add("route", True, "The host reaches %s." % url)

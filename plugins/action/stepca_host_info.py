@@ -48,7 +48,7 @@ def _row(one: dict) -> dict:
         problem=row["problem"] or "",
         known_by=one.get("known_by") if one.get("known_by") in survey.KNOWN_BY else "folder",
         state=one.get("state") if one.get("state") in status.STATES else "failing",
-        days_left=float(left) if isinstance(left, (int, float)) else None,
+        days_left=left if isinstance(left, float) else None,
         served=one.get("served") if isinstance(one.get("served"), bool) else None,
         certificate=_answers.facts(one.get("certificate")),
     )
