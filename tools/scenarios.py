@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -29,8 +30,8 @@ SCENARIOS = CHECKOUT / "extensions" / "molecule"
 # Scenarios wait for timers more than they compute.
 AT_ONCE = 3
 
-# What is printed of a journal; all of it is kept in a file.
-JOURNAL_LINES = 60
+# What is printed of the end of a log or a journal; all of it is kept in a file.
+LAST_LINES = 60
 _MODULE = ": Invoked with "
 
 
@@ -108,11 +109,23 @@ class Run:
 
 
 def _show(folder: Path) -> None:
-    say((folder / "molecule.log").read_text(encoding="utf-8", errors="replace"))
+    log = (folder / "molecule.log").read_text(encoding="utf-8", errors="replace")
+    say("----- what failed, of %s" % (folder / "molecule.log"))
+    say("\n".join(failed_tasks(log)))
+    say("----- the last of it\n%s" % "\n".join(log.splitlines()[-LAST_LINES:]))
     for journal in sorted(folder.glob("*.journal")):
         # Every module writes its arguments there, in lines as long as a page.
         lines = [line for line in journal.read_text(encoding="utf-8").splitlines() if _MODULE not in line]
-        say("----- the last of %s\n%s" % (journal.name, "\n".join(lines[-JOURNAL_LINES:])))
+        say("----- the last of %s\n%s" % (journal.name, "\n".join(lines[-LAST_LINES:])))
+
+
+def failed_tasks(log: str) -> list[str]:
+    """What Ansible printed of each task that failed on some host, whether the play went on or not.
+
+    What failed does not stand at the end: the other hosts go on with the play.
+    """
+    tasks = re.split(r"^(?=(?:TASK|PLAY|RUNNING HANDLER) )", log, flags=re.MULTILINE)
+    return [task.rstrip() for task in tasks if re.search(r"^\W*(?:\[\d+m)?(?:fatal|failed): \[", task, re.MULTILINE)]
 
 
 def scenario_names() -> list[str]:
