@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import client
+from ..module_utils._core import connections
 from ..module_utils._core.errors import ApiError
 from ..plugin_utils import _answers
 from ..plugin_utils._action import StepCAAction
@@ -30,6 +30,6 @@ class ActionModule(StepCAAction):
         known = ("changed", "reasons", "roots", "system_trust_path") + (("diff",) if self._task.diff else ())
         return {name: result.get(name) for name in known}
 
-    def _run(self, connection: client.Connection, from_host: bool) -> dict:
-        exchange = dict(client.describe(connection), ask_from_host=from_host and bool(connection.urls))
+    def _run(self, connection: connections.Connection, from_host: bool) -> dict:
+        exchange = dict(connections.describe(connection), ask_from_host=from_host and bool(connection.urls))
         return self.execute(self.given, exchange)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import client, durations
+from ..module_utils._core import connections, durations
 from ..plugin_utils import _answers
 from ..plugin_utils._action import StepCAAction, roots_pem
 from ..plugin_utils._signing import Signing
@@ -36,6 +36,6 @@ class ActionModule(StepCAAction):
             "now": durations.format_time(durations.now()),
             "fingerprints": signing.connection.fingerprints,
             "roots": roots_pem(signing.roots),
-            "by_host": client.describe(signing.connection) if by_host and signing.connection.urls else None,
+            "by_host": connections.describe(signing.connection) if by_host and signing.connection.urls else None,
         }
         return self.execute(self.given, exchange)

@@ -9,7 +9,7 @@ import hashlib
 from ansible.errors import AnsibleError
 
 from ..module_utils import _options, _zipapp
-from ..module_utils._core import client, diagnosis, durations
+from ..module_utils._core import connections, diagnosis, durations
 from ..module_utils._core.errors import OptionError
 from ..plugin_utils import _answers, _examination
 from ..plugin_utils._action import StepCAAction, TaskFailed
@@ -34,7 +34,7 @@ class ActionModule(StepCAAction):
         options = {"renewer": self.options["renewer"], "renewer_path": self.options["renewer_path"]}
         before = durations.now()
         try:
-            told = self.execute(options, {"connection": connection and client.describe(connection)})
+            told = self.execute(options, {"connection": connection and connections.describe(connection)})
         except TaskFailed as failed:
             findings.add("host", False, str(failed.result["msg"]))
             return

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import client, durations
+from ..module_utils._core import client, connections, durations
 from ..module_utils._core.errors import OptionError
 from ..plugin_utils._action import StepCAAction
 
@@ -22,7 +22,7 @@ class ActionModule(StepCAAction):
         if not connection.urls:
             raise OptionError("ca_url is required: no option says where the CA is.")
         if self.settings.request_from() == "host":
-            told = self.execute({"wait": self.options["wait"]}, client.describe(connection))
+            told = self.execute({"wait": self.options["wait"]}, connections.describe(connection))
             return {name: told.get(name) for name in ("changed", *client.HEALTH_FACTS)}
         found = client.wait_until_healthy(lambda: self.authority(connection), wait.total_seconds())
         return dict(found, changed=False)

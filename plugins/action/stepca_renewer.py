@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import client, durations, wanted
+from ..module_utils._core import connections, durations, wanted
 from ..module_utils._core.errors import OptionError
 from ..module_utils._core.renewer import configuration
 from ..plugin_utils import _answers
@@ -35,7 +35,7 @@ class ActionModule(StepCAAction):
         turn = schedule(interval, str(self._task_vars.get("inventory_hostname", "")), "interval")
         result = self.execute(
             dict(self.options, entries=[_for_host(entry) for entry in entries]),
-            {"connection": connection and client.describe(connection)},
+            {"connection": connection and connections.describe(connection)},
         )
         return dict(_read(result), schedule=turn, invocation={"module_args": self.shown()})
 

@@ -176,7 +176,7 @@ from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 from ..module_utils import _options
-from ..module_utils._core import client, csr, names
+from ..module_utils._core import client, connections, csr, names
 from ..module_utils._core.errors import OptionError, StepCAError
 from ..plugin_utils import _http, _libraries, _names, _provisioner
 from ..plugin_utils._settings import Settings, Source, environment
@@ -211,7 +211,7 @@ class LookupModule(LookupBase):
                 purpose=purpose,
                 subject=_subject(term, purpose, bool(options.get("sans"))),
                 sans=_sans(term, purpose, options.get("sans")),
-                audiences=client.audiences(connection, purpose),
+                audiences=connections.audiences(connection, purpose),
                 lifetime=_provisioner.lifetime(settings),
                 binding=binding,
             )

@@ -162,7 +162,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._attributes import Attributes
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, https, trust
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, connections, https, trust
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 
 
@@ -209,7 +209,7 @@ def main():
     _options.refuse_bypass(module)
     _cryptography.ensure(module)
     try:
-        work(module, client.restore(module.params["_exchange"]))
+        work(module, connections.restore(module.params["_exchange"]))
     except StepCAError as error:
         module.fail_json(msg=str(error))
 

@@ -574,9 +574,9 @@ def context_for(module, told, asked, item, learnt):
 
 def ask_from_here(told, asked, context, item, tokens):
     """The same for a host that asks the CA itself; the others need nothing of HTTP."""
-    from ansible_collections.privatepki.stepca.plugins.module_utils._core import by_host, client
+    from ansible_collections.privatepki.stepca.plugins.module_utils._core import by_host, connections
 
-    connection = client.restore(told["by_host"])
+    connection = connections.restore(told["by_host"])
     if told["step"] == "examine":
         return by_host.examine(asked, context, connection)
     from ansible_collections.privatepki.stepca.plugins.module_utils._core import ladder

@@ -101,6 +101,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptogr
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
     certificates,
     client,
+    connections,
     durations,
     files,
     https,
@@ -117,7 +118,7 @@ def look(params):
     threshold = durations.parse_threshold(params["renew_before"], "renew_before")
     path = files.resolve(params["certificate_path"], "certificate_path")
     roots = certificates.load(told["roots"].encode("ascii")) if told["roots"] else None
-    authority = client.StepCA(client.restore(told["by_host"]), https.Transport) if told["by_host"] else None
+    authority = client.StepCA(connections.restore(told["by_host"]), https.Transport) if told["by_host"] else None
     found = info.look(path, params["key_path"], threshold, roots, told["fingerprints"], now)
     if authority and found.get("needs_roots"):
         found = info.look(path, params["key_path"], threshold, authority.trust(), told["fingerprints"], now)

@@ -84,7 +84,7 @@ findings:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import client
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import checkup
 
 
@@ -94,7 +94,7 @@ def main():
     _options.refuse_bypass(module)
     _cryptography.ensure(module)
     told = module.params["_exchange"]["connection"]
-    found = checkup.look(client.restore(told) if told else None, module.params["renewer_path"])
+    found = checkup.look(connections.restore(told) if told else None, module.params["renewer_path"])
     module.exit_json(changed=False, **found)
 
 

@@ -93,7 +93,7 @@ tried:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, durations, https
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, connections, durations, https
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 
 
@@ -103,7 +103,7 @@ def main():
     _options.refuse_bypass(module)
     _cryptography.ensure(module)
     try:
-        connection = client.restore(module.params["_exchange"])
+        connection = connections.restore(module.params["_exchange"])
         wait = durations.parse_duration(module.params["wait"], "wait").total_seconds()
         found = client.wait_until_healthy(lambda: client.StepCA(connection, https.Transport), wait)
     except StepCAError as error:

@@ -145,7 +145,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options, _zipapp
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import client
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import command, installation
 
@@ -169,7 +169,7 @@ def main():
         if asked["state"] == "absent":
             place.remove(asked["metrics_path"])
         else:
-            connection = client.restore(told["connection"]) if told["connection"] else None
+            connection = connections.restore(told["connection"]) if told["connection"] else None
             strict = asked["unrenewable"] == "fail"
             place.configure(entries_of(module), connection, asked["metrics_path"], strict)
             if place.is_idle(asked["entries"]):

@@ -14,7 +14,7 @@ from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 
 from ..module_utils import _options
-from ..module_utils._core import certificates, client
+from ..module_utils._core import certificates, client, connections
 from ..module_utils._core.errors import OptionError, StepCAError
 from . import _answers, _http, _libraries, _provisioner
 from ._settings import Settings, Source, of_controller, plain, plain_data
@@ -96,7 +96,7 @@ class StepCAAction(ActionBase):
             raise TaskFailed(dict(_answers.failure(result), failed=True, msg=message))
         return result
 
-    def authority(self, connection: client.Connection) -> client.StepCA:
+    def authority(self, connection: connections.Connection) -> client.StepCA:
         """The CA, asked from here; OptionError if no option says where it is."""
         if not connection.urls:
             raise OptionError("ca_url is required: a request to the CA is due, and no option says where it is.")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from ..module_utils._core import certificates, client, durations
+from ..module_utils._core import certificates, client, connections, durations
 from ..module_utils._core.errors import OptionError, StepCAError
 from . import _http, _keyfile, _pki
 from ._background import Background
@@ -266,7 +266,7 @@ class DisposableCA:
         """Return when it answers with its own root; ProgramError with the end of its log if it does not."""
         root = certificates.load((self._folder / _ROOT).read_bytes())
         url = "https://" + _joined(_near(state["asked"]["address"]), state["port"])
-        connection = client.Connection([url], [state["fingerprint"]], root, timeout=5.0, retries=0)
+        connection = connections.Connection([url], [state["fingerprint"]], root, timeout=5.0, retries=0)
 
         def authority():
             if not self._process.is_running:

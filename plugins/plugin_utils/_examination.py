@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ansible.release import __version__ as core_version
 
-from ..module_utils._core import api, certificates, client, diagnosis, durations, jws
+from ..module_utils._core import api, certificates, client, connections, diagnosis, durations, jws
 from ..module_utils._core.errors import StepCAError
 from . import _libraries, _provisioner
 from ._signing import NO_CREDENTIALS, Signing, age_problem
@@ -49,7 +49,7 @@ def controller(findings: Findings) -> None:
 
 
 def authority(findings: Findings, action, certificates_asked: list):
-    """The CA and the provisioner; returns the connection (client.Connection), None where options make none."""
+    """The CA and the provisioner; returns the connection (connections.Connection), None where options make none."""
     signing = findings.attempt("pin", lambda: Signing(action))
     if signing is None:
         return None
@@ -68,7 +68,7 @@ def authority(findings: Findings, action, certificates_asked: list):
     return signing.connection
 
 
-def _url(findings: Findings, action, connection: client.Connection, url: str) -> bool:
+def _url(findings: Findings, action, connection: connections.Connection, url: str) -> bool:
     """Whether the CA is well at this one of its URLs."""
     alone = action.authority(replace(connection, urls=[url], retries=0))
     told = findings.attempt("url", lambda: client.health(alone))
@@ -111,7 +111,7 @@ def _ca_name(findings: Findings, signing: Signing) -> None:
     peer = signing.authority.ask(api.HEALTH).peer
     if peer:
         names = ", ".join(sorted(san.value for san in certificates.sans(certificates.load_der(peer))))
-        asked = ", ".join(client.audiences(signing.connection, "sign"))
+        asked = ", ".join(connections.audiences(signing.connection, "sign"))
         findings.add("ca_name", True, "Tokens are for %s; the CA's certificate names %s." % (asked, names))
 
 
@@ -126,7 +126,7 @@ def _token(findings: Findings, signing: Signing):
         purpose="sign",
         subject="doctor",
         sans=["doctor"],
-        audiences=client.audiences(signing.connection, "sign"),
+        audiences=connections.audiences(signing.connection, "sign"),
         lifetime=_provisioner.lifetime(signing.settings),
     )
 

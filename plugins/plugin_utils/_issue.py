@@ -10,7 +10,7 @@ Nothing is due in a steady run: one module execution, no request to the CA. An e
 
 from __future__ import annotations
 
-from ..module_utils._core import client, csr, durations, exchange, wanted
+from ..module_utils._core import connections, csr, durations, exchange, wanted
 from ..module_utils._core.errors import (
     ApiError,
     CertificateError,
@@ -131,10 +131,10 @@ class Issue:
             "fingerprints": connection.fingerprints,
             "roots": roots_pem(self._signing.roots),
             "provisioner": self._signing.provisioner_name,
-            "audiences": client.audiences(connection, "renew"),
+            "audiences": connections.audiences(connection, "renew"),
             "attempts": (connection.retries + 1) * max(1, len(connection.urls)),
             "can_issue": self._signing.can_issue,
-            "by_host": client.describe(connection) if self._by_host else None,
+            "by_host": connections.describe(connection) if self._by_host else None,
             "items": items,
         }
         result = self._action.execute({"certificates": [entry.options for entry in entries]}, told, tokens)

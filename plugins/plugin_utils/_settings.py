@@ -15,7 +15,7 @@ from collections import namedtuple
 from collections.abc import Mapping
 
 from ..module_utils import _options
-from ..module_utils._core import certificates, client, durations
+from ..module_utils._core import certificates, connections, durations
 from ..module_utils._core.errors import OptionError
 
 #: value: never empty; where: for people, "the variable stepca_ca_url".
@@ -89,7 +89,7 @@ class Settings:
                 % (_named(setting), setting.value, error.strerror or error)
             ) from None
 
-    def connection(self) -> client.Connection:
+    def connection(self) -> connections.Connection:
         """Where the CA is and whom to trust; OptionError for what cannot mean anything."""
         urls = self.find("ca_url")
         name = self.find("ca_name")
@@ -99,8 +99,8 @@ class Settings:
         seconds = durations.parse_duration(timeout.value, _named(timeout)).total_seconds() if timeout else 15.0
         if not seconds:
             raise OptionError("%s: 0 leaves no time for an answer." % _named(timeout))
-        return client.Connection(
-            urls=[client.parse_url(url) for url in _words(urls)],
+        return connections.Connection(
+            urls=[connections.parse_url(url) for url in _words(urls)],
             fingerprints=fingerprints,
             roots=roots,
             name=str(name.value) if name else None,
@@ -121,7 +121,7 @@ class Settings:
                 "ca_fingerprint is required (or ca_root, ca_root_path): the SHA-256 of the CA's root, which "
                 "`step certificate fingerprint root_ca.crt` prints. This collection never trusts what merely answers."
             )
-        prints = [client.parse_fingerprint(text) for text in _words(found.get("ca_fingerprint"))]
+        prints = [connections.parse_fingerprint(text) for text in _words(found.get("ca_fingerprint"))]
         loaded = [(setting, self._roots(setting)) for name, setting in found.items() if name != "ca_fingerprint"]
         known = prints or [certificates.fingerprint(root) for root in loaded[0][1]]
         for setting, roots in loaded:

@@ -9,6 +9,7 @@ from ..module_utils._core import (
     api,
     certificates,
     client,
+    connections,
     csr,
     durations,
     extensions,
@@ -199,7 +200,7 @@ class Signing:
             purpose="revoke",
             subject=serial,
             sans=[],
-            audiences=client.audiences(self.connection, "revoke"),
+            audiences=connections.audiences(self.connection, "revoke"),
             lifetime=_provisioner.lifetime(self.settings),
         )
 
@@ -212,7 +213,7 @@ class Signing:
             purpose="sign",
             subject=asked.common_name,
             sans=[text for _kind, text in extensions.spellings(request.extensions)],
-            audiences=client.audiences(self.connection, "sign"),
+            audiences=connections.audiences(self.connection, "sign"),
             lifetime=_provisioner.lifetime(self.settings),
             binding=csr.binding(request),
         )

@@ -12,7 +12,7 @@ from .errors import StepCAError
 def examine(wanted, context: fileset.Context, connection) -> dict:
     """exchange.examine, by a host that fetches the roots and the list of revoked certificates itself.
 
-    connection: client.Connection. In a steady run nothing is fetched, and nothing of HTTP imported.
+    connection: connections.Connection. In a steady run nothing is fetched, and nothing of HTTP imported.
     """
     asked = []
 

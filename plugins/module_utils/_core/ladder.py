@@ -14,6 +14,7 @@ from . import (
     api,
     certificates,
     client,
+    connections,
     csr,
     diagnosis,
     durations,
@@ -36,7 +37,7 @@ _NOBODY_VOUCHES = (
 class Ladder:
     """One certificate on its way.
 
-    wanted: wanted.Wanted; context: fileset.Context; connection: client.Connection; asked: outcome, csr (PEM or None),
+    wanted: wanted.Wanted; context: fileset.Context; connection: connections.Connection; asked: outcome, csr (PEM or None),
     digest, source, revoke (serial or None), as the caller says, and without_token (what to do where it gave none);
     tokens: {"sign": for this csr, "revoke": for this serial}, each to be sent once.
     """
@@ -156,7 +157,7 @@ class Ladder:
 
     def _by_client_certificate(self, outcome: str) -> tuple:
         identity = (self._wanted.certificate_path, self._wanted.key_path)
-        connection = client.Connection(**dict(vars(self._connection), roots=self._context.roots))
+        connection = connections.Connection(**dict(vars(self._connection), roots=self._context.roots))
         authority = client.StepCA(connection, partial(https.Transport, identity=identity))
         request = api.renew() if outcome == "renewed" else api.rekey(self._asked["csr"])
         answer = authority.obtain(lambda _spent: request)

@@ -21,7 +21,7 @@ import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import api, client, durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import api, connections, durations
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 
 URL = "https://ca.internal"
@@ -70,10 +70,10 @@ class StandIn:
         """In the place of a transport's class."""
         return _Transport(self, identity)
 
-    def connection(self, urls=(URL,), **more) -> client.Connection:
+    def connection(self, urls=(URL,), **more) -> connections.Connection:
         """How to reach it."""
         told = dict({"roots": [self.authority.root], "retries": 0}, **more)
-        return client.Connection(list(urls), [self.authority.fingerprint], **told)
+        return connections.Connection(list(urls), [self.authority.fingerprint], **told)
 
     def answer(self, url, request, identity):
         """What it says to a request."""

@@ -22,7 +22,7 @@ _TIMER, _SERVICE = "stepca-renewer.timer", "stepca-renewer.service"
 def look(connection, renewer_path: str) -> dict:
     """python, cryptography (texts), now (RFC 3339), route, renewer, systemd, cron; nothing is judged here.
 
-    connection: client.Connection, or None: then route is empty.
+    connection: connections.Connection, or None: then route is empty.
     """
     return {
         "python": "%s (%s)" % (platform.python_version(), sys.executable),

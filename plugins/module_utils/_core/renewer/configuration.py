@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Optional
 
-from .. import client, files, keys, wanted
+from .. import connections, files, keys, wanted
 from ..errors import HostFileError, OptionError, StepCAError
 
 FOLDER = "/etc/stepca/renew.d"
@@ -78,12 +78,12 @@ class Service:
 class Configuration:
     """One certificate.
 
-    options: as wanted.parse takes them; connection: client.Connection; reload: list of Service; run_after, on_failure:
+    options: as wanted.parse takes them; connection: connections.Connection; reload: list of Service; run_after, on_failure:
     lists of words; rollback: bool; served: (host, port) or None; only_by_play: why it is never renewed here, or "".
     """
 
     options: dict
-    connection: client.Connection
+    connection: connections.Connection
     reload: list = field(default_factory=list)
     run_after: list = field(default_factory=list)
     on_failure: list = field(default_factory=list)
@@ -161,7 +161,7 @@ def check_hooks(entry: dict) -> None:
         parse_served(entry["served"])
 
 
-def make(entry: dict, connection: client.Connection) -> bytes:
+def make(entry: dict, connection: connections.Connection) -> bytes:
     """The file for an entry of stepca_renewer, which may say only_by_play; OptionError for what cannot mean anything."""
     names = OPTIONS
     if entry.get("only_by_play"):
@@ -171,7 +171,7 @@ def make(entry: dict, connection: client.Connection) -> bytes:
     content = {
         "version": VERSION,
         "certificate": {name: entry[name] for name in names if entry.get(name) not in (None, "", [])},
-        "ca": client.describe(connection),
+        "ca": connections.describe(connection),
     }
     for name in {"mode", "key_mode"} & set(content["certificate"]):
         if isinstance(entry[name], int):  # YAML has read 0640 as a number
@@ -240,11 +240,11 @@ def _is_text(value) -> bool:
         return False
 
 
-def _connection(told) -> client.Connection:
+def _connection(told) -> connections.Connection:
     try:
-        connection = client.restore(told)
-        connection.urls = [client.parse_url(url) for url in connection.urls]
-        connection.fingerprints = [client.parse_fingerprint(one) for one in connection.fingerprints]
+        connection = connections.restore(told)
+        connection.urls = [connections.parse_url(url) for url in connection.urls]
+        connection.fingerprints = [connections.parse_fingerprint(one) for one in connection.fingerprints]
         connection.timeout, connection.retries = float(connection.timeout), int(connection.retries)
         fits = connection.name is None or _is_text(connection.name)
         fits = fits and 0 < connection.timeout < math.inf and 0 <= connection.retries <= _MOST_RETRIES

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from .. import client, files, jws
+from .. import connections, files, jws
 from ..errors import OptionError
 from . import configuration, history, renewal
 
@@ -32,16 +32,16 @@ def entry_for(path: str, given: dict, token: str) -> tuple:
 
     path: of the configuration, which may be missing; given: options of stepca_certificate, ca_url, ca_fingerprint.
     """
-    entry, connection = {}, client.Connection([], [])
+    entry, connection = {}, connections.Connection([], [])
     if os.path.exists(path):
         known = configuration.load(path)
         entry, connection = known.entry(), known.connection
     entry.update({name: value for name, value in given.items() if value and name in configuration.OPTIONS})
     if given.get("ca_url"):
-        connection.urls = [client.parse_url(url) for url in given["ca_url"]]
+        connection.urls = [connections.parse_url(url) for url in given["ca_url"]]
     if given.get("ca_fingerprint"):
         connection.fingerprints, connection.roots = (
-            [client.parse_fingerprint(one) for one in given["ca_fingerprint"]],
+            [connections.parse_fingerprint(one) for one in given["ca_fingerprint"]],
             [],
         )
     _name(entry, given.get("sans"), token)

@@ -12,7 +12,7 @@ from ..errors import StepCAError
 
 
 class Renewable:
-    """Asks the CA once for all certificates of a host. connection: client.Connection."""
+    """Asks the CA once for all certificates of a host. connection: connections.Connection."""
 
     def __init__(self, connection):
         self._authority = client.StepCA(connection, https.Transport)

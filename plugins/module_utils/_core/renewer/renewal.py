@@ -15,7 +15,7 @@ import os
 from contextlib import suppress
 from datetime import datetime
 
-from .. import by_host, certificates, client, durations, files, fileset, record
+from .. import by_host, certificates, connections, durations, files, fileset, record
 from ..errors import CertificateError, Overtaken, StepCAError, TransportError
 from ..wanted import OUTPUTS
 from . import history, served
@@ -100,7 +100,7 @@ class Renewal:
             provisioner=None,  # it vouched once, and a renewal does not ask it
             finish=self._inherit,
             dry=True,
-            audiences=tuple(client.audiences(connection, "renew")),
+            audiences=tuple(connections.audiences(connection, "renew")),
             by_host=True,
             can_issue=can_issue,
             learnt=self._learnt,

@@ -12,7 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, durations, keys
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections, durations, keys
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     ApiError,
     OptionError,
@@ -319,7 +319,7 @@ def test_a_token_that_binds_nothing_or_revokes():
 )
 @pytest.mark.parametrize("purpose", ["sign", "revoke"])
 def test_audiences(urls, name, hosts, purpose):
-    found = client.audiences(client.Connection(urls, [], name=name), purpose)
+    found = connections.audiences(connections.Connection(urls, [], name=name), purpose)
     assert found == ["https://%s/1.0/%s" % (host, purpose) for host in hosts]
 
 

@@ -10,7 +10,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import api, client, durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import api, client, connections, durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     ApiError,
     OptionError,
@@ -52,7 +52,9 @@ class World:
 
     def authority(self, urls=(A, B), retries=1, **more):
         told = dict({"fingerprints": [CA.fingerprint], "roots": [CA.root]}, **more)
-        return client.StepCA(client.Connection(list(urls), retries=retries, **told), self.transport, self.slept.append)
+        return client.StepCA(
+            connections.Connection(list(urls), retries=retries, **told), self.transport, self.slept.append
+        )
 
     @property
     def asked(self):
@@ -340,7 +342,7 @@ def test_health_is_not_waited_for_longer_than_asked():
     ],
 )
 def test_urls(text, url):
-    assert client.parse_url(text) == url
+    assert connections.parse_url(text) == url
 
 
 @pytest.mark.parametrize(
@@ -361,7 +363,7 @@ def test_urls(text, url):
 )
 def test_what_is_no_url(text, problem):
     with pytest.raises(OptionError, match="^ca_url: .*%s" % problem):
-        client.parse_url(text)
+        connections.parse_url(text)
 
 
 @pytest.mark.parametrize(
@@ -374,7 +376,7 @@ def test_what_is_no_url(text, problem):
 )
 def test_a_password_in_a_url_is_not_quoted(text):
     with pytest.raises(OptionError) as caught:
-        client.parse_url(text)
+        connections.parse_url(text)
     assert "canary" not in str(caught.value)
 
 
@@ -382,7 +384,7 @@ def test_a_password_in_a_url_is_not_quoted(text):
     "text", ["AB" * 32, ":".join(["ab"] * 32), " ".join(["AB"] * 32), "-".join(["ab"] * 32), " %s\n" % ("ab" * 32)]
 )
 def test_fingerprints(text):
-    assert client.parse_fingerprint(text) == "ab" * 32
+    assert connections.parse_fingerprint(text) == "ab" * 32
 
 
 @pytest.mark.parametrize(
@@ -390,11 +392,11 @@ def test_fingerprints(text):
 )
 def test_what_is_no_fingerprint(text):
     with pytest.raises(OptionError, match="^ca_fingerprint: .* is not the SHA-256 of a certificate, 64 hex digits"):
-        client.parse_fingerprint(text)
+        connections.parse_fingerprint(text)
 
 
 def test_a_connection_travels_as_json():
-    connection = client.Connection([A, B], [CA.fingerprint], [CA.root], "ca.name", 4.0, 2)
-    assert client.restore(json.loads(json.dumps(client.describe(connection)))) == connection
-    bare = client.Connection([], [CA.fingerprint])
-    assert client.restore(json.loads(json.dumps(client.describe(bare)))) == bare
+    connection = connections.Connection([A, B], [CA.fingerprint], [CA.root], "ca.name", 4.0, 2)
+    assert connections.restore(json.loads(json.dumps(connections.describe(connection)))) == connection
+    bare = connections.Connection([], [CA.fingerprint])
+    assert connections.restore(json.loads(json.dumps(connections.describe(bare)))) == bare

@@ -14,7 +14,7 @@ import time
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import api, client
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import api, client, connections
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import ApiError, TransportError
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki, tls_server
 from ansible_collections.privatepki.stepca.tests.unit.plugins.tls_server import Server, answer
@@ -335,7 +335,7 @@ def test_rubbish_of_a_server_that_was_not_verified_is_not_quoted(make):
 @pytest.mark.parametrize("name", tls_server.TRANSPORTS)
 def test_bad_gateway_then_good(name):
     with Server(CA, [answer(502, b"<html>"), answer(200, b'{"status": "ok"}')]) as server:
-        connection = client.Connection([server.url], [CA.fingerprint], [CA.root])
+        connection = connections.Connection([server.url], [CA.fingerprint], [CA.root])
         authority = client.StepCA(connection, tls_server.transport(name), sleep=lambda seconds: None)
         assert authority.get(api.HEALTH) == {"status": "ok"}
         assert authority.tried == [{"url": server.url, "outcome": "502 Bad Gateway"}]
@@ -345,7 +345,7 @@ def test_bad_gateway_then_good(name):
 def test_an_authority_known_by_fingerprint_only(name):
     found = answer(200, json.dumps({"ca": CA.root_pem}).encode("ascii"))
     with Server(CA, [found, answer(200, b'{"status": "ok"}'), answer(200, b'{"version": "0.30.2"}')]) as server:
-        authority = client.StepCA(client.Connection([server.url], [CA.fingerprint]), tls_server.transport(name))
+        authority = client.StepCA(connections.Connection([server.url], [CA.fingerprint]), tls_server.transport(name))
         health = client.health(authority)
     assert (health["status"], health["version"], health["url"]) == ("ok", "0.30.2", server.url)
     assert health["tls_not_after"] is not None

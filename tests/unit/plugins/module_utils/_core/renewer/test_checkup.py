@@ -9,7 +9,7 @@ import hashlib
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections, durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import checkup, services
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA
 from ansible_collections.privatepki.stepca.tests.unit.plugins.stand_in import StandIn
@@ -42,7 +42,9 @@ def test_each_url_is_asked(tmp_path, monkeypatch):
     stand_in.say.update({"/health": [(200, {"status": "ok"})], "/version": [(200, {"version": "0.30.2"})]})
     monkeypatch.setattr(checkup.https, "Transport", stand_in.transport)
     connection = stand_in.connection()
-    away = client.Connection(["https://127.0.0.1:1"], connection.fingerprints, connection.roots, timeout=2.0, retries=0)
+    away = connections.Connection(
+        ["https://127.0.0.1:1"], connection.fingerprints, connection.roots, timeout=2.0, retries=0
+    )
     (answer,) = checkup.look(connection, str(tmp_path))["route"]
     assert answer == {"url": connection.urls[0], "problem": ""}
     monkeypatch.undo()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import client
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError, OptionError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import configuration
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA
@@ -37,7 +37,7 @@ HOOKS = {
 
 
 def connection(**more):
-    return client.Connection(["https://ca.internal"], [CA.fingerprint], **dict({"roots": [CA.root]}, **more))
+    return connections.Connection(["https://ca.internal"], [CA.fingerprint], **dict({"roots": [CA.root]}, **more))
 
 
 def made(**more) -> dict:

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import client
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import services
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer.configuration import (
     Configuration,
@@ -19,7 +19,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer.co
 
 
 def configured(**more):
-    return Configuration({"certificate_path": "/etc/tls/site.crt"}, client.Connection([], []), **more)
+    return Configuration({"certificate_path": "/etc/tls/site.crt"}, connections.Connection([], []), **more)
 
 
 @pytest.fixture(name="calls")
