@@ -9,7 +9,7 @@ of what travels is compiled on the host, at every run.
 
 from __future__ import annotations
 
-from . import certificates, files, fileset, plan, record
+from . import certificates, files, fileset, plan
 from .fileset import Context
 
 
@@ -27,9 +27,7 @@ def examine(wanted, context: Context) -> dict:
     with fileset.held(wanted, context):
         repaired = _finish_interrupted(wanted, context)
         if not context.dry:
-            for path in [path for _option, path, _kind in fileset.written(wanted)] + [
-                record.path_of(wanted.certificate_path)
-            ]:
+            for path in fileset.replaced(wanted):
                 files.forget_stale(path)
         found = fileset.read(wanted, context)
         digest = fileset.digest(wanted)

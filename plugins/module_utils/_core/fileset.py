@@ -72,6 +72,16 @@ def written(wanted) -> list:
     return pair + [(option, path, OUTPUTS[option]) for option, path in wanted.outputs.items()]
 
 
+def replaced(wanted) -> list:
+    """The paths of all that a run replaces: the files that the task writes, and the record."""
+    return [path for _option, path, _kind in written(wanted)] + [record.path_of(wanted.certificate_path)]
+
+
+def left_behind(wanted) -> list:
+    """What runs left waiting beside all these."""
+    return [waiting for path in replaced(wanted) for waiting in files.waiting(path)]
+
+
 def read(wanted, context: Context) -> plan.Found:
     """What lies there; HostFileError for what cannot be read or is not ours to replace."""
     chain, certificate_problem = read_chain(wanted.certificate_path)
@@ -212,6 +222,8 @@ def compare_derived(wanted, found: plan.Found) -> dict:
 
 def interrupted(wanted) -> list:
     """What a run that stopped after its commit left waiting, [(staged, target, kind)], the key before the record."""
+    if not left_behind(wanted):
+        return []
     chain = read_chain(wanted.certificate_path)[0]
     key, kept = waiting_key(wanted, chain), waiting_record(wanted, chain)
     moves = [(key, wanted.key_path, "key")] if key else []

@@ -18,7 +18,11 @@ def look(path: str, key_path, renew_before, roots, fingerprints: list, now: date
 
     path: absolute; key_path: or None; renew_before: durations.Share or timedelta; roots: or None. HostFileError.
     """
-    chain, _problem = fileset.read_chain(path)
+    return look_at(fileset.read_chain(path)[0], path, key_path, renew_before, roots, fingerprints, now)
+
+
+def look_at(chain, path: str, key_path, renew_before, roots, fingerprints: list, now: datetime) -> dict:
+    """The same for what was read at path already."""
     if not chain:
         return dict(_NOTHING, revoked=None)
     known = roots or record.roots(record.read(path), fingerprints)

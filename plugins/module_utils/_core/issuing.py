@@ -98,7 +98,7 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
             added = _check(wanted, context, chain, key, former if renewal else None, issued_at)
             if renewal:
                 kept = record.read(wanted.certificate_path)
-                issued_at = durations.format_time(record.issued_at(kept, former))
+                issued_at = durations.format_time(record.issued_at(record.fitting(kept, former), former))
             saved = replacement.install(wanted, context, chain, key, staged_key, issued_at)
     except HalfReplaced:
         raise

@@ -9,7 +9,7 @@ the wanted and the found value. A certificate that fits must give no reason, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Optional
 
@@ -54,6 +54,7 @@ def decide(wanted, found: Found, now: datetime, provisioner: Optional[str] = Non
     by_host: whether the host itself asks the CA, which alone can show a client certificate.
     """
     plan = Plan()
+    found = replace(found, record=record.fitting(found.record, found.chain))
     plan.reasons = [problem for problem in (found.certificate_problem, found.key_problem) if problem]
     if found.key is not None and not wanted.csr_path:
         plan.reasons += _key_type(wanted, found.key)
@@ -111,7 +112,7 @@ def _names(wanted, found: Found) -> list:
     leaf = found.chain[0]
     has = certificates.sans(leaf)
     common_name = certificates.common_name(leaf)
-    then = found.record["asked"] if record.fits(found.record, found.chain) else {}
+    then = found.record["asked"] if found.record else {}
     reasons = []
     wanted_names = [str(san) for san in wanted.sans]
     if set(has) != set(wanted.sans) and set(then.get("names") or []) != set(wanted_names):
@@ -125,12 +126,11 @@ def _names(wanted, found: Found) -> list:
 
 def _life_asked_for(wanted, found: Found) -> list:
     reasons = []
-    recorded = record.fits(found.record, found.chain)
     for option in ("not_before", "not_after"):
         now_asked = getattr(wanted, option)
         if now_asked is None:
             continue
-        if recorded:
+        if found.record:
             then_asked = record.asked_limit(found.record, option)
             if then_asked != now_asked:
                 then_text = durations.format_limit(then_asked) or "the CA's own"
@@ -165,7 +165,7 @@ def _measured(option: str, asked, leaf) -> list:
 
 
 def _template(wanted, found: Found) -> list:
-    if wanted.template_data is None or not record.fits(found.record, found.chain):
+    if wanted.template_data is None or not found.record:
         return []
     then, now = found.record["asked"].get("template_data"), record.template_digest(wanted.template_data)
     if then == now:

@@ -122,6 +122,11 @@ def fits(content, chain) -> bool:
     return content["key_sha256"] == keys.fingerprint(leaf.public_key()) and content["given"].get("names") == names
 
 
+def fitting(content, chain):
+    """This record, or None where it is not about this certificate."""
+    return content if chain and fits(content, chain) else None
+
+
 def is_of(content, chain) -> bool:
     """Whether this record was written for this very certificate."""
     return bool(content) and content["given"].get("serial") == str(chain[0].serial_number)
@@ -146,8 +151,8 @@ def files(content) -> list:
 
 
 def issued_at(content, chain) -> datetime:
-    """When a certificate was first issued; without a record that fits, its begin is all there is to tell."""
-    if fits(content, chain):
+    """When a certificate was first issued. content: a record that fits, or None: then its begin is all there is to tell."""
+    if content:
         try:
             return durations.parse_time(content["issued_at"], "issued_at")
         except OptionError:

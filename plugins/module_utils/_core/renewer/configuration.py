@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -210,6 +209,8 @@ def parse(text: bytes) -> Configuration:
 
 def _refuse_unknown(given: dict, known, noun: str) -> None:
     for name in sorted(set(given) - set(known)):
+        import difflib
+
         close = difflib.get_close_matches(name, known, n=1)
         raise OptionError("%s: no such %s.%s" % (name, noun, " Is it %s?" % close[0] if close else ""))
 

@@ -55,7 +55,8 @@ class Renewal:
             answer["reasons"] = ["it was asked for by --force"]
         if self._dry:
             return answer["outcome"], answer["reasons"], answer["warnings"]
-        if answer["outcome"] != "none" or self._past.pending:
+        idle = answer["outcome"] == "none" and not self._past.pending
+        if not idle:
             _load_all()
         reasons = answer["reasons"]
         if answer["outcome"] != "none" and not self._past.pending:
@@ -63,7 +64,8 @@ class Renewal:
             self._past.pending = True
             self._past.save()
         context.dry = False
-        answer = by_host.examine(self._asked(), context, self._one.connection)
+        if not idle or fileset.left_behind(self._wanted):
+            answer = by_host.examine(self._asked(), context, self._one.connection)
         outcome, former = answer["outcome"], {}
         if outcome in ("issued", "rekeyed", "renewed"):
             former = self._snapshot(context) if self._one.rollback and outcome != "issued" else {}

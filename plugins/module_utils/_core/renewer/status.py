@@ -60,8 +60,8 @@ def look_at_files(path: str, key_path, renew_before, roots, fingerprints: list, 
     """
     if key_path and os.path.exists(key_path) and not os.access(key_path, os.R_OK):
         key_path = None  # who may not read it can be told the rest
-    found = info.look(path, key_path, renew_before, roots or None, fingerprints, now)
     chain, problem = fileset.read_chain(path)
+    found = info.look_at(chain, path, key_path, renew_before, roots or None, fingerprints, now)
     if not found["exists"]:
         return dict(UNKNOWN, certificate_path=path, problem=problem + ".")
     row = row_of(chain, found["certificate"], now)

@@ -121,12 +121,17 @@ def test_data_of_a_template_is_kept_as_its_hash_only():
 
 
 def test_when_it_was_first_issued_is_known_from_a_record_that_fits():
-    chain = lab().chain(["web.example.com", "extra.example"])
-    assert durations.format_time(record.issued_at(record.parse(made()), chain)) == ISSUED
+    chain, another = lab().chain(["web.example.com", "extra.example"]), lab().chain()
     begin = "2026-07-01T11:59:00Z"
-    assert durations.format_time(record.issued_at(None, chain)) == begin
-    assert durations.format_time(record.issued_at(record.parse(changed(issued_at="canary")), chain)) == begin
-    assert durations.format_time(record.issued_at(record.parse(made()), lab().chain())) == begin
+
+    def told(content, chain):
+        return durations.format_time(record.issued_at(record.fitting(content, chain), chain))
+
+    assert told(record.parse(made()), chain) == ISSUED
+    assert told(None, chain) == begin
+    assert told(record.parse(changed(issued_at="canary")), chain) == begin
+    assert told(record.parse(made()), another) == begin
+    assert record.fitting(record.parse(made()), []) is None
 
 
 def test_what_was_not_asked_for_is_null_in_the_record():
