@@ -90,7 +90,7 @@ reason:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates, files, fileset
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates, files
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 
 
@@ -101,7 +101,7 @@ def main():
     _cryptography.ensure(module)
     try:
         path = files.resolve(module.params["certificate_path"], "certificate_path")
-        chain, problem = fileset.read_chain(path)
+        chain, problem = certificates.read(path)
     except StepCAError as error:
         module.fail_json(msg=str(error))
     if problem:

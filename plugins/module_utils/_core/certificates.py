@@ -9,7 +9,7 @@ import hashlib
 import re
 from datetime import datetime, timedelta, timezone
 
-from . import durations, extensions, keys, names
+from . import durations, extensions, files, keys, names
 from .errors import CertificateError
 from .library import (
     ExtendedKeyUsageOID,
@@ -43,6 +43,17 @@ def load(pem: bytes) -> list:
     if len(blocks) > LONGEST_CHAIN:
         raise ValueError("it holds %d certificates; more than %d are not looked at" % (len(blocks), LONGEST_CHAIN))
     return [_readable(x509.load_pem_x509_certificate, block) for block in blocks]
+
+
+def read(path: str) -> tuple:
+    """(certificates, "") or ([], what is wrong with the file)."""
+    content = files.read(path)
+    if content is None:
+        return [], "the certificate %s is missing" % path
+    try:
+        return load(content), ""
+    except ValueError as error:
+        return [], "the certificate %s %s" % (path, "is empty" if not content.strip() else "cannot be read: %s" % error)
 
 
 def count(pem: bytes) -> int:

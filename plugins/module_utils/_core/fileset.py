@@ -84,11 +84,11 @@ def left_behind(wanted) -> list:
 
 def read(wanted, context: Context) -> plan.Found:
     """What lies there; HostFileError for what cannot be read or is not ours to replace."""
-    chain, certificate_problem = read_chain(wanted.certificate_path)
+    chain, certificate_problem = certificates.read(wanted.certificate_path)
     if wanted.csr_path:
         key, key_problem = _read_request_key(wanted, context.dry)
     else:
-        key, key_problem = read_key((context.dry and waiting_key(wanted, chain)) or wanted.key_path)
+        key, key_problem = keys.read((context.dry and waiting_key(wanted, chain)) or wanted.key_path)
     kept = record.load((context.dry and waiting_record(wanted, chain)) or record.path_of(wanted.certificate_path))
     return plan.Found(
         chain,
@@ -114,28 +114,6 @@ def known_roots(wanted, context: Context, chain, kept):
     return roots if enough and "root_path" not in wanted.outputs else None
 
 
-def read_chain(path: str) -> tuple:
-    """(certificates, "") or ([], what is wrong with the file)."""
-    content = files.read(path)
-    if content is None:
-        return [], "the certificate %s is missing" % path
-    try:
-        return certificates.load(content), ""
-    except ValueError as error:
-        return [], "the certificate %s %s" % (path, "is empty" if not content.strip() else "cannot be read: %s" % error)
-
-
-def read_key(path: str) -> tuple:
-    """(private key, "") or (None, what is wrong with the file)."""
-    content = files.read(path)
-    if content is None:
-        return None, "the private key %s is missing" % path
-    key = keys.load(content, path)
-    if key is None:
-        return None, "the private key %s %s" % (path, "cannot be read as one" if content.strip() else "is empty")
-    return key, ""
-
-
 def brought(wanted):
     """The request that a user brings, checked against the task and, where key_path is given, against its key."""
     from . import csr
@@ -149,7 +127,7 @@ def brought(wanted):
     except CsrError as error:
         raise CsrError("csr_path: %s: %s" % (wanted.csr_path, error)) from None
     if wanted.key_path:
-        key, problem = read_key(wanted.key_path)
+        key, problem = keys.read(wanted.key_path)
         if problem or keys.fingerprint(key) != keys.fingerprint(request.public_key()):
             problem = problem or "%s is not the key of the request %s" % (wanted.key_path, wanted.csr_path)
             raise HostFileError("key_path: %s; with csr_path it is read and never written." % problem)
@@ -204,7 +182,7 @@ def private_key(wanted, key):
     """The private key for what is made of the pair; beside a request that a user brings it is read from key_path."""
     if not wanted.csr_path:
         return key
-    return read_key(wanted.key_path)[0] if wanted.key_path else None
+    return keys.read(wanted.key_path)[0] if wanted.key_path else None
 
 
 def compare_derived(wanted, found: plan.Found) -> dict:
@@ -224,7 +202,7 @@ def interrupted(wanted) -> list:
     """What a run that stopped after its commit left waiting, [(staged, target, kind)], the key before the record."""
     if not left_behind(wanted):
         return []
-    chain = read_chain(wanted.certificate_path)[0]
+    chain = certificates.read(wanted.certificate_path)[0]
     key, kept = waiting_key(wanted, chain), waiting_record(wanted, chain)
     moves = [(key, wanted.key_path, "key")] if key else []
     return moves + ([(kept, record.path_of(wanted.certificate_path), "record")] if kept else [])

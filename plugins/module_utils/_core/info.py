@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from . import certificates, files, fileset, keys, record
+from . import certificates, files, keys, record
 
 #: Of a certificate that is not there.
 _NOTHING = {"exists": False, "certificate": None, "key_matches": None, "chain_ok": None, "days_left": None, "due": True}
@@ -18,7 +18,7 @@ def look(path: str, key_path, renew_before, roots, fingerprints: list, now: date
 
     path: absolute; key_path: or None; renew_before: durations.Share or timedelta; roots: or None. HostFileError.
     """
-    return look_at(fileset.read_chain(path)[0], path, key_path, renew_before, roots, fingerprints, now)
+    return look_at(certificates.read(path)[0], path, key_path, renew_before, roots, fingerprints, now)
 
 
 def look_at(chain, path: str, key_path, renew_before, roots, fingerprints: list, now: datetime) -> dict:
@@ -40,5 +40,5 @@ def look_at(chain, path: str, key_path, renew_before, roots, fingerprints: list,
 
 
 def _matches(leaf, key_path: str) -> bool:
-    key, _problem = fileset.read_key(key_path)
+    key, _problem = keys.read(key_path)
     return key is not None and keys.fingerprint(key) == keys.fingerprint(leaf.public_key())

@@ -94,7 +94,7 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
         with files.locked(wanted.certificate_path):
             fileset.refuse_changed(wanted, digest)
             key, staged_key = _key_for(wanted, chain[0])
-            former = fileset.read_chain(wanted.certificate_path)[0]
+            former = certificates.read(wanted.certificate_path)[0]
             added = _check(wanted, context, chain, key, former if renewal else None, issued_at)
             if renewal:
                 kept = record.read(wanted.certificate_path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
+from . import files
 from .errors import HostFileError
 from .library import UnsupportedAlgorithm, ec, ed25519, rsa, serialization
 
@@ -57,6 +58,17 @@ def load(pem: bytes, path: str):
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         return None
+
+
+def read(path: str) -> tuple:
+    """(private key, "") or (None, what is wrong with the file)."""
+    content = files.read(path)
+    if content is None:
+        return None, "the private key %s is missing" % path
+    key = load(content, path)
+    if key is None:
+        return None, "the private key %s %s" % (path, "cannot be read as one" if content.strip() else "is empty")
+    return key, ""
 
 
 def spki(key) -> bytes:

@@ -135,7 +135,7 @@ class Ladder:
     def _continue(self, outcome: str) -> tuple:
         """(chain, date) by the client certificate or the proof; ApiError or CertificateError if neither will do."""
         fileset.resolve(self._wanted)
-        former = fileset.read_chain(self._wanted.certificate_path)[0]
+        former = certificates.read(self._wanted.certificate_path)[0]
         try:
             answer = self._by_client_certificate(outcome)
         except ApiError as error:
@@ -168,6 +168,6 @@ class Ladder:
         problem = certificates.renewal_problem(former[0], by_proof=True)
         if problem:
             raise CertificateError(problem)
-        key = fileset.read_key(self._wanted.key_path)[0]
+        key = keys.read(self._wanted.key_path)[0]
         audiences, now = list(self._context.audiences), self._context.now
         return spending.renew(self._authority, lambda _spent: proof.renewal(former, key, audiences, now))

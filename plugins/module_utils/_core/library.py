@@ -28,8 +28,6 @@ __all__ = [
     "x509",
 ]
 
-import traceback
-
 #: What Debian 11 ships.
 MINIMUM = (3, 3)
 #: Traceback of the failed import, or None.
@@ -49,6 +47,8 @@ try:
     VERSION = cryptography.__version__
     FILE = cryptography.__file__
 except ImportError:
+    import traceback
+
     PROBLEM = traceback.format_exc()
     x509 = hashes = serialization = pkcs12 = ec = ed25519 = padding = rsa = utils = None
     ExtendedKeyUsageOID = ExtensionOID = NameOID = InvalidSignature = UnsupportedAlgorithm = None

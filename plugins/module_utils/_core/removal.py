@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from . import certificates, files, fileset, record
+from . import certificates, files, fileset, keys, record
 from .errors import HostFileError
 
 #: The file that marks a folder as made by the role, which has this name, too.
@@ -24,7 +24,7 @@ def examine(wanted, context: fileset.Context) -> dict:
 
     Returns what exchange.examine returns; backup_files: what stays.
     """
-    chain = fileset.read_chain(files.resolve(wanted.certificate_path, "certificate_path"))[0]
+    chain = certificates.read(files.resolve(wanted.certificate_path, "certificate_path"))[0]
     kept = record.read(files.resolve(wanted.certificate_path, "certificate_path"))
     there = _there(wanted, kept) + _left_alone(_folders(wanted, kept))
     roots = fileset.known_roots(wanted, context, chain, kept) if wanted.revoke and chain else None
@@ -86,7 +86,7 @@ def _key(wanted, kept):
     listed = kept.get("files") if kept else None
     path = wanted.key_path or (listed.get("key_path") if isinstance(listed, dict) else None)
     try:
-        return fileset.read_key(path)[0] if isinstance(path, str) else None
+        return keys.read(path)[0] if isinstance(path, str) else None
     except HostFileError:
         return None
 

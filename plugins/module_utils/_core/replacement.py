@@ -140,7 +140,7 @@ def _worth_keeping(wanted, intermediates, roots, new_key: bool) -> list:
     replaced = [path for option, path, _kind in fileset.written(wanted) if new_key or option != "key_path"]
     if wanted.backup:
         return [path for path in replaced if os.path.exists(path)]
-    chain = fileset.read_chain(wanted.certificate_path)[0]
+    chain = certificates.read(wanted.certificate_path)[0]
     foreign = bool(chain) and all(certificates.is_foreign(way, roots) for way in (chain, chain[:1] + intermediates))
     kept = [wanted.certificate_path] if foreign else []
     if new_key and (foreign or _unknown_key(wanted, chain)):
@@ -161,8 +161,8 @@ def _foreign_bundle(wanted, option: str, roots) -> bool:
     """Whether combined_path holds a certificate, and so a key, of somebody else's."""
     if option != "combined_path":
         return False
-    chain = fileset.read_chain(wanted.outputs[option])[0]
-    own = fileset.read_chain(wanted.certificate_path)[0]
+    chain = certificates.read(wanted.outputs[option])[0]
+    own = certificates.read(wanted.certificate_path)[0]
     if own and own[0] in chain:  # damaged perhaps, but of the pair
         chain = own
     return bool(chain) and certificates.is_foreign(chain, roots)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 
-from .. import certificates, client, fileset, https
+from .. import certificates, client, https
 from ..errors import StepCAError
 
 
@@ -25,7 +25,7 @@ class Renewable:
         for option, words in (("run_after", one.run_after), ("on_failure", one.on_failure)):
             if words and not shutil.which(words[0]):
                 return "%s: %s is no program that this host can run." % (option, words[0])
-        chain = fileset.read_chain(one.certificate_path)[0]
+        chain = certificates.read(one.certificate_path)[0]
         if not chain:
             return ""  # an image that is yet to be enrolled
         problem = certificates.renewal_problem(chain[0], by_proof=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from .. import certificates, fileset
+from .. import certificates
 from ..errors import StepCAError, TransportError
 
 _SECONDS = 5.0
@@ -36,7 +36,7 @@ def refuse_another(configuration) -> None:
     if configuration.served is None:
         return
     host, port = configuration.served
-    chain = fileset.read_chain(configuration.certificate_path)[0]
+    chain = certificates.read(configuration.certificate_path)[0]
     if not chain:
         return  # which is said elsewhere
     served = _serial(host, port, configuration.options, certificates.sans(chain[0]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from datetime import datetime
 
-from .. import certificates, durations, fileset, info, record
+from .. import certificates, durations, info, record
 from ..errors import StepCAError
 from . import configuration, history, served
 
@@ -60,7 +60,7 @@ def look_at_files(path: str, key_path, renew_before, roots, fingerprints: list, 
     """
     if key_path and os.path.exists(key_path) and not os.access(key_path, os.R_OK):
         key_path = None  # who may not read it can be told the rest
-    chain, problem = fileset.read_chain(path)
+    chain, problem = certificates.read(path)
     found = info.look_at(chain, path, key_path, renew_before, roots or None, fingerprints, now)
     if not found["exists"]:
         return dict(UNKNOWN, certificate_path=path, problem=problem + ".")

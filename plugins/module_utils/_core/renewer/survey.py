@@ -9,7 +9,7 @@ import os
 import stat
 from datetime import datetime
 
-from .. import certificates, durations, extensions, files, fileset
+from .. import certificates, durations, extensions, files
 from ..errors import HostFileError, StepCAError
 from . import configuration, status
 
@@ -84,7 +84,7 @@ def _of_file(path: str, now: datetime):
         found = os.stat(path)
         if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
             return None
-        chain = fileset.read_chain(path)[0]
+        chain = certificates.read(path)[0]
         if not chain or extensions.asks_to_be_ca(chain[0].extensions):
             return None
         return status.row_of(chain, certificates.facts(chain, _THRESHOLD, path), now)
