@@ -12,7 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections, durations, keys
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations, keys
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     ApiError,
     OptionError,
@@ -306,21 +306,6 @@ def test_a_token_that_binds_nothing_or_revokes():
     provisioner = find(provisioner="ops", provisioner_key=JWK)
     assert "cnf" not in verified(mint(provisioner))[1]
     assert not {"sans", "cnf"} & set(verified(mint(provisioner, purpose="revoke", subject="123"))[1])
-
-
-@pytest.mark.parametrize(
-    "urls, name, hosts",
-    [
-        (["https://a", "https://b:8443", "https://a"], None, ["a", "b:8443"]),
-        (["https://10.0.0.1", "https://b"], "ca.name", ["ca.name"]),
-        (["https://[::1]:9000"], None, ["[::1]:9000"]),
-        (["https://a"], "::1", ["[::1]"]),
-    ],
-)
-@pytest.mark.parametrize("purpose", ["sign", "revoke"])
-def test_audiences(urls, name, hosts, purpose):
-    found = connections.audiences(connections.Connection(urls, [], name=name), purpose)
-    assert found == ["https://%s/1.0/%s" % (host, purpose) for host in hosts]
 
 
 # secrets
