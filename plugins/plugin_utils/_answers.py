@@ -47,26 +47,26 @@ def _answer(one: dict) -> dict:
     return {
         **(_failure(one) if one.get("failed") else {}),
         "outcome": outcome if outcome in _OUTCOMES else "none",
-        "reasons": _texts(one.get("reasons")),
-        "warnings": _texts(one.get("warnings")),
+        "reasons": texts(one.get("reasons")),
+        "warnings": texts(one.get("warnings")),
         "certificate": facts(one.get("certificate")),
         "needs_roots": one.get("needs_roots") is True,
         "revocable": one.get("revocable") is True,
-        "former": _text(one.get("former"), _LONGEST_PROOF) or "",
-        "former_roots": _text(one.get("former_roots"), _LONGEST_PROOF) or "",
+        "former": text(one.get("former"), _LONGEST_PROOF) or "",
+        "former_roots": text(one.get("former_roots"), _LONGEST_PROOF) or "",
         "holding": "".join(_proofs([one.get("holding")])),
         "revoked": one.get("revoked") is True,
-        "backup_files": _texts(one.get("backup_files")),
-        "ca_url": _text(one.get("ca_url")),
+        "backup_files": texts(one.get("backup_files")),
+        "ca_url": text(one.get("ca_url")),
         "proofs": _proofs(one.get("proofs")),
         "csr": one.get("csr"),  # csr.load measures it
-        "digest": _text(one.get("digest")),
+        "digest": text(one.get("digest")),
     }
 
 
 def _failure(one: dict) -> dict:
     overtaken = one.get("overtaken") is True
-    return {"failed": True, "msg": _text(one.get("msg")) or "The host gives no reason.", "overtaken": overtaken}
+    return {"failed": True, "msg": text(one.get("msg")) or "The host gives no reason.", "overtaken": overtaken}
 
 
 def _proofs(given) -> list:
@@ -79,36 +79,28 @@ def facts(given):
     """The facts of a certificate, no more and none too long."""
     if not isinstance(given, dict):
         return None
-    return {name: _texts(given.get(name)) if name == "sans" else _text(given.get(name)) for name in _FACTS}
+    return {name: texts(given.get(name)) if name == "sans" else text(given.get(name)) for name in _FACTS}
 
 
 def serial(found: dict) -> int:
     """The serial number in these facts; CsrError for what is none."""
-    text = found["serial"] or ""
-    if not re.fullmatch("[0-9]{1,50}", text):
+    digits = found["serial"] or ""
+    if not re.fullmatch("[0-9]{1,50}", digits):
         raise CsrError("The host names no serial number of its certificate.")
-    return int(text)
+    return int(digits)
 
 
-def text(given):
+def text(given, longest: int = _LONGEST):
     """A text of a host's, none too long; None for anything else."""
-    return _text(given)
+    return given[:longest] if isinstance(given, str) else None
 
 
 def texts(given) -> list:
     """The texts in a list of a host's, none too long and not too many."""
-    return _texts(given)
+    return [text(one) for one in given[:_MOST] if isinstance(one, str)] if isinstance(given, list) else []
 
 
 def failure(result: dict) -> dict:
     """What is passed on of a module's failure: known keys, cut to a length that can be read."""
     known = ("module_stderr", "module_stdout")
     return {name: str(result[name])[:10000] for name in known if isinstance(result.get(name), str)}
-
-
-def _texts(given) -> list:
-    return [_text(one) for one in given[:_MOST] if isinstance(one, str)] if isinstance(given, list) else []
-
-
-def _text(given, longest: int = _LONGEST):
-    return given[:longest] if isinstance(given, str) else None

@@ -25,10 +25,7 @@ def examine(wanted, context: Context) -> dict:
         return removal.examine(wanted, context)
     fileset.resolve(wanted)
     with fileset.held(wanted, context):
-        repaired = _finish_interrupted(wanted, context)
-        if not context.dry:
-            for path in fileset.replaced(wanted):
-                files.forget_stale(path)
+        repaired = _finish_interrupted(wanted, context) if fileset.left_behind(wanted) else []
         found = fileset.read(wanted, context)
         digest = fileset.digest(wanted)
     decision = plan.decide(wanted, found, context.now, context.provisioner, context.by_host)
@@ -58,12 +55,17 @@ def with_repairs(answer: dict, before: dict) -> dict:
 
 
 def _finish_interrupted(wanted, context: Context) -> list:
-    """Finish what an interrupted run left, under the lock: a sentence on the key; the record is no reason by itself."""
+    """Finish what an interrupted run left, and remove the rest, under the lock.
+
+    Returns a sentence on the key; the record is no reason by itself.
+    """
     moves = fileset.interrupted(wanted)
     if moves and not context.dry:
         from . import replacement
 
         replacement.finish(context, moves)
+    for path in fileset.replaced(wanted) if not context.dry else []:
+        files.forget_stale(path)
     if wanted.key_path not in [target for _staged, target, _kind in moves]:
         return []
     return [

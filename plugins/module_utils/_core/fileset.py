@@ -200,8 +200,6 @@ def compare_derived(wanted, found: plan.Found) -> dict:
 
 def interrupted(wanted) -> list:
     """What a run that stopped after its commit left waiting, [(staged, target, kind)], the key before the record."""
-    if not left_behind(wanted):
-        return []
     chain = certificates.read(wanted.certificate_path)[0]
     key, kept = waiting_key(wanted, chain), waiting_record(wanted, chain)
     moves = [(key, wanted.key_path, "key")] if key else []
