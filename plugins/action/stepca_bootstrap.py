@@ -27,7 +27,9 @@ class ActionModule(StepCAAction):
                 raise ApiError("%s Nothing was changed." % " ".join(authority.warnings))
             result = self._run(connection, from_host)
         self.warn(_answers.texts(result.get("told")))
-        known = ("changed", "reasons", "roots", "system_trust_path") + (("diff",) if self._task.diff else ())
+        known = ("changed", "reasons", "roots", "system_trust_path", "backup_files") + (
+            ("diff",) if self._task.diff else ()
+        )
         return {name: result.get(name) for name in known}
 
     def _run(self, connection: connections.Connection, from_host: bool) -> dict:

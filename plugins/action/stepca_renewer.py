@@ -7,13 +7,14 @@ from __future__ import annotations
 from ..module_utils import _options
 from ..module_utils._core import connections, durations, wanted
 from ..module_utils._core.errors import OptionError
-from ..module_utils._core.renewer import configuration
+from ..module_utils._core.renewer import configuration, sandbox
 from ..plugin_utils import _answers
 from ..plugin_utils._action import StepCAAction
 from ..plugin_utils._entry import understand
 from ..plugin_utils._schedule import schedule
 
 _CERTIFICATE = "privatepki.stepca.stepca_certificate"
+_LISTS = ("reasons", "folders", "too_wide", "configurations", "backup_files")
 _DIFF = ("before_header", "after_header", "before", "after")
 #: What a renewal has no use for, and what the host need not hold twice.
 _STAYS_HERE = ("pkcs12_password", "template_data")
@@ -31,6 +32,8 @@ class ActionModule(StepCAAction):
         connection = self.settings.connection() if any(map(_is_present, entries)) else None
         if connection and not connection.urls:
             raise OptionError("ca_url is required: the renewer of the host has to know where the CA is.")
+        for option in ("path", "config_path", "metrics_path", "python"):
+            sandbox.refuse_odd(self.options[option] or "", option)
         interval = durations.parse_duration(self.options["interval"], "interval")
         turn = schedule(interval, str(self._task_vars.get("inventory_hostname", "")), "interval")
         result = self.execute(
@@ -44,6 +47,8 @@ class ActionModule(StepCAAction):
         given = {name: defaults[name] for name in wanted.SHARED if name in defaults}
         entry = dict(entry, **{name: value for name, value in given.items() if entry.get(name) is None})
         asked = understand(entry)
+        for option, path, _kind in asked.written():
+            sandbox.refuse_odd(path, option)
         if asked.state == "present":
             configuration.check_hooks(entry)
             entry["only_by_play"] = configuration.never_renewed(entry)
@@ -62,7 +67,7 @@ def _for_host(entry: dict) -> dict:
 
 def _read(result: dict) -> dict:
     """What the host answers, by known keys."""
-    known = {name: _answers.texts(result.get(name)) for name in ("reasons", "folders", "configurations")}
+    known = {name: _answers.texts(result.get(name)) for name in _LISTS}
     for name in ("path", "python"):
         known[name] = str(result.get(name) or "")[:4096]
     diffs = result.get("diff") if isinstance(result.get("diff"), list) else []

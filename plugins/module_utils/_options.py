@@ -71,7 +71,7 @@ BOOTSTRAP = {
     "accept_new_root": {"type": "bool", "default": False},
     "owner": {"type": "str"},
     "group": {"type": "str"},
-    "mode": {"type": "raw", "default": "0644"},
+    "mode": {"type": "raw"},
 }
 
 REVOKE = {
@@ -140,6 +140,7 @@ _SHARED = {
     "revoke": {"type": "bool"},
     "reason": {"type": "str"},
     "backup": {"type": "bool"},
+    "make_folder": {"type": "bool"},
     "owner": {"type": "str"},
     "group": {"type": "str"},
     "mode": {"type": "raw"},
@@ -162,8 +163,7 @@ _DEFAULTS = {
     "check_revocation": False,
     "backup": False,
     "renew_before": "33%",
-    "mode": "0644",
-    "key_mode": "0600",
+    "make_folder": False,
 }
 
 #: One certificate, flat; or many, each entry with the same options.
@@ -190,6 +190,7 @@ RENEWER = {
     "entries": {"type": "list", "elements": "dict", "default": []},
     "interval": {"type": "str", "default": "15m"},
     "metrics_path": {"type": "path"},
+    "python": {"type": "path"},
     "unrenewable": {"type": "str", "choices": ["fail", "warn"], "default": "fail"},
 }
 #: What an entry of stepca_renewer may say: one certificate, and who is to know of a renewal.

@@ -52,26 +52,34 @@ def _sources() -> dict:
     while todo:
         module = todo.pop()
         for name in (module, module.rpartition(".")[0]):
-            path = _path_of(name)
-            if path not in found:
-                found[path] = pkgutil.get_data(_core.__name__, path)
-                todo += _imported(found[path], name)
+            path, source = _source_of(name)
+            if path and path not in found:
+                found[path] = source
+                todo += _imported(source, name, path.endswith("__init__.py"))
     return found
 
 
-def _path_of(module: str) -> str:
-    """Of a module or package below _core, named without it."""
-    if module in ("", _ENTRY.partition(".")[0]):
-        return (module + "/__init__.py").lstrip("/")
-    return module.replace(".", "/") + ".py"
+def _source_of(module: str) -> tuple:
+    """(path, content) of a module or package below _core, named without it; ("", b"") where there is none of this name."""
+    stem = module.replace(".", "/")
+    for path in (stem + ".py", (stem + "/__init__.py").lstrip("/")):
+        try:
+            content = pkgutil.get_data(_core.__name__, path)
+        except OSError:
+            continue
+        if content is not None:
+            return path, content
+    return "", b""
 
 
-def _imported(source: bytes, module: str) -> list:
-    """The modules below _core that this one imports."""
+def _imported(source: bytes, module: str, is_package: bool) -> list:
+    """The names below _core that this module imports: modules, and what may be one."""
     names = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.level:
-            package = module.split(".")[: -node.level]
+            parts = module.split(".")
+            package = parts[: len(parts) + is_package - node.level]
             base = package + (node.module.split(".") if node.module else [])
-            names += [".".join(base)] if node.module else [".".join(base + [alias.name]) for alias in node.names]
+            names += [".".join(base)] if node.module else []
+            names += [".".join(base + [alias.name]) for alias in node.names]
     return names

@@ -76,9 +76,8 @@ options:
     description: Group of O(root_path). Enforced when given.
     type: str
   mode:
-    description: Mode of O(root_path), as in M(ansible.builtin.file).
+    description: Mode of O(root_path), as in M(ansible.builtin.file). Enforced; V(0644) where it is not given.
     type: raw
-    default: '0644'
 seealso:
   - module: privatepki.stepca.stepca_certificate
 author:
@@ -151,6 +150,12 @@ roots:
       description: Where this root lies in the system's trust store. Null without O(system_trust).
       type: str
       sample: /usr/local/share/ca-certificates/stepca-0d7d3834cf187726.crt
+backup_files:
+  description: Where files are kept that held something else than roots, or nothing that can be read.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 system_trust_path:
   description: Where the first root lies in the system's trust store. Null without O(system_trust).
   returned: success
@@ -189,9 +194,10 @@ def work(module, connection):
     )
     if plan.needs_roots:
         module.exit_json(changed=False, needs_roots=True)
-    warnings = plan.warnings
+    warnings, backups = plan.warnings, []
     if not module.check_mode:
-        warnings += trust.apply(wanted, plan, Attributes(module, attributes, module.check_mode), module.run_command)
+        told, backups = trust.apply(wanted, plan, Attributes(module, attributes, module.check_mode), module.run_command)
+        warnings += told
     module.exit_json(
         changed=bool(plan.reasons),
         needs_roots=False,
@@ -199,6 +205,7 @@ def work(module, connection):
         roots=plan.roots,
         system_trust_path=plan.roots[0]["system_trust_path"] if plan.roots else None,
         diff={"before": plan.before, "after": plan.after},
+        backup_files=backups,
         told=authority.warnings + warnings,
     )
 

@@ -180,9 +180,17 @@ options:
   backup:
     description:
       - Keep the former files as C(.<name>.stepca.backup) beside them, the last ones only.
-      - A key or certificate that this CA did not issue is kept whatever this says.
+      - Whatever this says, what is not of this CA's making is kept and named in a warning, such as another CA's certificate, a key of
+        another form, or a text. It takes a further name where a backup of that kind is there already.
     type: bool
     default: false
+  make_folder:
+    description:
+      - Make the missing folders of the task's files. They belong to the task's user, with mode V(0755), and those go with the last
+        certificate that nothing else is in by then.
+    type: bool
+    default: false
+    version_added: 0.4.0
   owner:
     description:
       - Owner of the certificate. Enforced when given.
@@ -193,12 +201,15 @@ options:
     type: str
   mode:
     description:
-      - Mode of the certificate, as in M(ansible.builtin.file).
+      - Mode of the certificate, as in M(ansible.builtin.file). Enforced; V(0644) where it is not given.
+      - Given, it drops an ACL that the former file had. Not given, that ACL stays, where nobody but root or the task's user can
+        write on the way to the file.
     type: raw
-    default: '0644'
   key_owner:
     description:
       - Owner of the private key. Enforced when given.
+      - Where others can write on the way to the key, it is needed for a key that belongs to another user today. Who gets the key
+        is never taken from what lies there.
     type: str
   key_group:
     description:
@@ -206,9 +217,9 @@ options:
     type: str
   key_mode:
     description:
-      - Mode of the private key, as in M(ansible.builtin.file). Every file that holds the key has it.
+      - Mode of the private key, as in M(ansible.builtin.file). Every file that holds the key has it. Enforced; V(0600) where it is
+        not given. With an ACL it is as with O(mode).
     type: raw
-    default: '0600'
   seuser:
     description:
       - SELinux user of all files of the task, as in M(ansible.builtin.file).
@@ -391,8 +402,8 @@ EXAMPLES = r"""
 
 - name: A key that PostgreSQL may read, and an RSA key because of an old client
   privatepki.stepca.stepca_certificate:
-    certificate_path: /etc/postgresql/tls/server.crt
-    key_path: /etc/postgresql/tls/server.key
+    certificate_path: /etc/ssl/postgresql/server.crt
+    key_path: /etc/ssl/postgresql/server.key
     sans: [db1.example.com, 10.0.0.7]
     key_type: rsa-3072
     key_owner: postgres

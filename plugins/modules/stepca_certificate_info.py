@@ -103,12 +103,12 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
     client,
     connections,
     durations,
-    files,
     https,
     info,
     revocation,
 )
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import places
 
 
 def look(params):
@@ -116,7 +116,7 @@ def look(params):
     told = params["_exchange"]
     now = durations.parse_time(told["now"], "now")
     threshold = durations.parse_threshold(params["renew_before"], "renew_before")
-    path = files.resolve(params["certificate_path"], "certificate_path")
+    path = places.resolve(params["certificate_path"], "certificate_path")
     roots = certificates.load(told["roots"].encode("ascii")) if told["roots"] else None
     authority = client.StepCA(connections.restore(told["by_host"]), https.Transport) if told["by_host"] else None
     found = info.look(path, params["key_path"], threshold, roots, told["fingerprints"], now)

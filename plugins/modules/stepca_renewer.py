@@ -65,6 +65,11 @@ options:
     description:
       - The file that the renewer will write for node_exporter's textfile collector. Its folder must exist.
     type: path
+  python:
+    description:
+      - The Python of the host that runs the renewer. By default the one that ran this module.
+    type: path
+    version_added: 0.4.0
   unrenewable:
     description:
       - What to do about a certificate that the renewer could never renew, because it is not for clients (no C(clientAuth)),
@@ -127,11 +132,24 @@ configurations:
   elements: str
   sample: [/etc/stepca/renew.d/site.crt-0f3b5c1a.json]
 folders:
-  description: The folders that the renewer has to write to.
+  description:
+    - The folders that the renewer has to write to, as the entries name them. Of each file the deepest whose name only root can change.
   returned: success
   type: list
   elements: str
   sample: [/etc/nginx/tls]
+too_wide:
+  description: Why a file has no such folder, in sentences, because the renewer would need all of C(/etc), say.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+backup_files:
+  description: Where files are kept that stood in the places of the renewer's own and were not of its making.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 schedule:
   description: When this host has its turn, as C(on_calendar) of a systemd timer and as the five fields of C(cron).
   returned: success
@@ -139,6 +157,8 @@ schedule:
   sample: {"on_calendar": "*-*-* *:10/15:50", "cron": "10,25,40,55 * * * *"}
 """
 
+import os
+import stat
 import sys
 
 from ansible.module_utils.basic import AnsibleModule
@@ -146,8 +166,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options, _zipapp
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import command, installation
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import OptionError, StepCAError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import command, installation, sandbox
 
 _COMMAND = command.__name__  # the renewer itself: with it, all that it needs is on the host
 
@@ -155,7 +175,22 @@ _COMMAND = command.__name__  # the renewer itself: with it, all that it needs is
 def entries_of(module):
     """The entries, with paths as this host reads them."""
     validator = ArgumentSpecValidator(_options.RENEWER_ENTRY)
-    return [validator.validate(entry).validated_parameters for entry in module.params["entries"]]
+    entries = [validator.validate(entry).validated_parameters for entry in module.params["entries"]]
+    return [dict(entry, **octal_modes(module, entry)) for entry in entries]
+
+
+def octal_modes(module, entry):
+    """The modes of an entry as the renewer, which has nothing of Ansible, understands them: as a new file would get them."""
+    new = os.stat_result((stat.S_IFREG | 0o600,) + (0,) * 9)
+    octal = {}
+    for name in ("mode", "key_mode"):
+        mode = entry.get(name)
+        if isinstance(mode, str) and mode and not mode.isdigit():
+            try:
+                octal[name] = "%04o" % module._symbolic_mode_to_octal(new, mode)
+            except ValueError as error:
+                raise OptionError("%s: %r is no mode: %s." % (name, mode, error)) from None
+    return octal
 
 
 def main():
@@ -165,6 +200,7 @@ def main():
     _cryptography.ensure(module)
     asked, told = module.params, module.params["_exchange"]
     try:
+        sandbox.refuse_odd(asked["python"] or sys.executable, "python")
         place = installation.Installation(asked["path"], asked["config_path"], module.check_mode)
         if asked["state"] == "absent":
             place.remove(asked["metrics_path"])
@@ -180,13 +216,16 @@ def main():
         module.fail_json(msg=str(error))
     for sentence in place.warnings + (place.problems if asked["unrenewable"] == "warn" else []):
         module.warn(sentence)
+    folders, too_wide = place.folders(asked["metrics_path"])
     result = {
         "changed": bool(place.reasons),
         "reasons": place.reasons,
         "path": asked["path"],
-        "python": sys.executable,
+        "python": asked["python"] or sys.executable,
         "configurations": place.configurations(),
-        "folders": place.folders(asked["metrics_path"]),
+        "folders": folders,
+        "too_wide": too_wide,
+        "backup_files": place.backups,
         "diff": place.differences,
     }
     if place.problems and asked["unrenewable"] == "fail":

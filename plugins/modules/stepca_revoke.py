@@ -90,8 +90,9 @@ reason:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates, files
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import places
 
 
 def main():
@@ -100,7 +101,7 @@ def main():
     _options.refuse_bypass(module)
     _cryptography.ensure(module)
     try:
-        path = files.resolve(module.params["certificate_path"], "certificate_path")
+        path = places.resolve(module.params["certificate_path"], "certificate_path")
         chain, problem = certificates.read(path)
     except StepCAError as error:
         module.fail_json(msg=str(error))

@@ -202,6 +202,7 @@ class Issue:
             return
         waiting = [entry for entry in due if entry.error is None]
         for entry, answer in zip(due, self._call("accept", due, [entry.outcome() for entry in due]), strict=True):
+            self._action.warn(answer.get("warnings", []))
             if entry in waiting:
                 entry.accept(answer)
         self._look_again([entry for entry in waiting if entry.overtaken])
@@ -229,6 +230,7 @@ class Issue:
         waiting = [entry for entry in due if entry.error is None]
         items = [entry.errand(self._signing.source) for entry in due]
         for entry, answer in zip(due, self._call("obtain", due, items, tokens), strict=True):
+            self._action.warn(answer.get("warnings", []))
             if entry in waiting:
                 entry.accept(answer, by_host=True)
         self._look_again([entry for entry in waiting if entry.overtaken])

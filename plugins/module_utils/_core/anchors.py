@@ -18,8 +18,9 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
-from . import certificates, files
+from . import certificates
 from .errors import HostFileError, OptionError
+from .files import places, reading
 
 _SBIN = "/usr/sbin:/usr/bin:/sbin:/bin"
 _MARK = "# privatepki.stepca: "
@@ -107,7 +108,7 @@ def ours(store: Store) -> list:
 
 def read(path: str) -> Optional[Anchor]:
     """What lies there; None where there is no file."""
-    content = files.read(files.resolve(path, "system_trust"))
+    content = reading.read(places.resolve(path, "system_trust"))
     if content is None:
         return None
     found = Anchor(owners=_owners_in(content.decode("utf-8", "replace")))
@@ -143,7 +144,7 @@ def update(store: Store, gone: list, kept: list, run: Callable) -> list:
     if not (gone and store.selection):
         return _run(store, store.command, kept, run)
     with tempfile.NamedTemporaryFile(prefix="stepca-", suffix=".conf") as selection:
-        selection.write(files.read(store.selection) or b"")
+        selection.write(reading.read(store.selection) or b"")
         selection.write("".join(_REMOVED_LINE % name for name in gone).encode("ascii"))
         selection.flush()
         return _run(store, store.command + ["--certsconf", selection.name], kept, run)

@@ -9,8 +9,9 @@ import hashlib
 import re
 from datetime import datetime, timedelta, timezone
 
-from . import durations, extensions, files, keys, names
+from . import durations, extensions, keys, names
 from .errors import CertificateError
+from .files import reading
 from .library import (
     ExtendedKeyUsageOID,
     ExtensionOID,
@@ -47,7 +48,7 @@ def load(pem: bytes) -> list:
 
 def read(path: str) -> tuple:
     """(certificates, "") or ([], what is wrong with the file)."""
-    content = files.read(path)
+    content = reading.read(path)
     if content is None:
         return [], "the certificate %s is missing" % path
     try:

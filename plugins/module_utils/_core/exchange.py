@@ -9,7 +9,8 @@ of what travels is compiled on the host, at every run.
 
 from __future__ import annotations
 
-from . import certificates, files, fileset, plan
+from . import certificates, fileset, ownership, plan, record
+from .files import places
 from .fileset import Context
 
 
@@ -24,8 +25,11 @@ def examine(wanted, context: Context) -> dict:
 
         return removal.examine(wanted, context)
     fileset.resolve(wanted)
+    ownership.refuse_unowned(wanted)
     with fileset.held(wanted, context):
-        repaired = _finish_interrupted(wanted, context) if fileset.left_behind(wanted) else []
+        repaired = _finish_interrupted(wanted, context) if fileset.left_behind(wanted, context.dry) else []
+        if not context.dry:
+            record.move(wanted.certificate_path)
         found = fileset.read(wanted, context)
         digest = fileset.digest(wanted)
     decision = plan.decide(wanted, found, context.now, context.provisioner, context.by_host)
@@ -40,7 +44,8 @@ def examine(wanted, context: Context) -> dict:
         # What is put right already is no news any more when the roots are known.
         return dict(answer, reasons=[] if context.dry else repaired)
     if decision.outcome == "none":
-        return dict(answer, **_put_right(wanted, context, found, digest, repaired))
+        done = _put_right(wanted, context, found, digest, repaired)
+        return dict(answer, **dict(done, warnings=answer["warnings"] + done["warnings"]))
     from . import issuing
 
     return dict(answer, **issuing.ask(wanted, context, found, digest, decision))
@@ -64,9 +69,11 @@ def _finish_interrupted(wanted, context: Context) -> list:
         from . import replacement
 
         replacement.finish(context, moves)
+    from .files import staging
+
     for path in fileset.replaced(wanted) if not context.dry else []:
-        files.forget_stale(path)
-    if wanted.key_path not in [target for _staged, target, _kind in moves]:
+        staging.forget_stale(path)
+    if wanted.key_path not in [target for target, _tag, _kind in moves]:
         return []
     return [
         "an interrupted replacement left the key that belongs to %s waiting beside its place" % wanted.certificate_path
@@ -82,16 +89,32 @@ def _former_is_unknown(wanted, context: Context, found: plan.Found, decision: pl
 def _put_right(wanted, context: Context, found: plan.Found, digest: str, repaired: list) -> dict:
     """What the CA is not needed for: files made of the pair, owners and modes."""
     problems = fileset.compare_derived(wanted, found)
-    saved = []
+    saved, warnings = [], []
     if problems:
         from . import replacement
 
         folders = replacement.missing_folders(wanted, context)
         if not context.dry:
-            saved = replacement.write_derived(wanted, context, found, digest, list(problems))
+            done = replacement.write_derived(wanted, context, found, digest, list(problems))
+            saved, warnings = done.backups, done.warnings
         repaired = repaired + list(problems.values()) + folders
-    reasons = repaired + fileset.attributes(wanted, context)
-    return {"outcome": "files" if reasons else "none", "reasons": reasons, "backup_files": saved}
+    reasons = repaired + _attributes(wanted, context, found, digest)
+    return {"outcome": "files" if reasons else "none", "reasons": reasons, "backup_files": saved, "warnings": warnings}
+
+
+def _attributes(wanted, context: Context, found: plan.Found, examined: str) -> list:
+    """Put owners and modes right; sentences on what differed. found, examined: the set, and its digest."""
+    reasons, anew = [], []
+    for option, path, kind in wanted.written():
+        foreign = not places.is_ours(path)
+        differing = context.finish(path, kind, look=foreign)
+        anew += [option] if foreign and differing else []
+        reasons += differing
+    if anew and not context.dry:
+        from . import replacement
+
+        replacement.write_anew(wanted, context, found, examined, anew)
+    return reasons
 
 
 def _facts(chain, wanted):

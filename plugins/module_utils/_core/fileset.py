@@ -3,9 +3,10 @@
 # PRIVATE to the collection: may change at any time.
 """The files of one certificate on this host: read them, and compare what is made of the pair. replacement.py puts new ones there.
 
-What files should look like on disk (owner, mode, SELinux) is the business of `finish(path, target, kind)`, a callable
-that the caller brings: it puts kind's attributes on the file at path, which is or will become target, and returns
-sentences on what differed. This file knows nothing of Ansible.
+What files should look like on disk (owner, mode, SELinux) is the business of `finish(target, kind, staged, look)`, a
+callable that the caller brings. With staged (staging.Staged) it puts kind's attributes on that file, which will become
+target, and returns warnings; without, it puts them on the target itself, or with look only looks, and returns sentences on
+what differed. This file knows nothing of Ansible.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Callable, Optional
 
-from . import certificates, files, keys, plan, record
+from . import certificates, keys, ownership, plan, record
 from .errors import CsrError, HostFileError, Overtaken
-from .wanted import OUTPUTS
+from .files import areas, locks, places, reading
 
 
 @dataclass
@@ -50,46 +51,39 @@ class Context:
 
 def resolve(wanted) -> None:
     """Follow symbolic links: the paths of a certificate become those of its files. HostFileError if two are one."""
-    wanted.named = wanted.named or {option: path for option, path, _kind in written(wanted)}
-    wanted.certificate_path = files.resolve(wanted.certificate_path, "certificate_path")
+    wanted.named = wanted.named or {option: path for option, path, _kind in wanted.written()}
+    wanted.certificate_path = places.resolve(wanted.certificate_path, "certificate_path")
     if wanted.key_path:
-        wanted.key_path = files.resolve(wanted.key_path, "key_path")
+        wanted.key_path = places.resolve(wanted.key_path, "key_path")
     if wanted.csr_path:
-        wanted.csr_path = files.resolve(wanted.csr_path, "csr_path")
-    wanted.outputs = {option: files.resolve(path, option) for option, path in wanted.outputs.items()}
+        wanted.csr_path = places.resolve(wanted.csr_path, "csr_path")
+    wanted.outputs = {option: places.resolve(path, option) for option, path in wanted.outputs.items()}
     seen = {}
-    for option, path, _kind in written(wanted):
+    for option, path, _kind in wanted.written():
         if path in seen:
             raise HostFileError("%s and %s are one file, %s." % (seen[path], option, path))
         seen[path] = option
 
 
-def written(wanted) -> list:
-    """(option, path, kind) of each file that the task writes: the certificate, the key, what is made of them."""
-    pair = [("certificate_path", wanted.certificate_path, "certificate")]
-    if wanted.key_path and not wanted.csr_path:
-        pair.append(("key_path", wanted.key_path, "key"))
-    return pair + [(option, path, OUTPUTS[option]) for option, path in wanted.outputs.items()]
-
-
 def replaced(wanted) -> list:
-    """The paths of all that a run replaces: the files that the task writes, and the record."""
-    return [path for _option, path, _kind in written(wanted)] + [record.path_of(wanted.certificate_path)]
+    """The paths of all that a run replaces: the files that the task writes, and the record, where it is and where it was."""
+    records = (record.path_of(wanted.certificate_path), record.beside(wanted.certificate_path))
+    return [path for _option, path, _kind in wanted.written()] + list(dict.fromkeys(records))
 
 
-def left_behind(wanted) -> list:
-    """What runs left waiting beside all these."""
-    return [waiting for path in replaced(wanted) for waiting in files.waiting(path)]
+def left_behind(wanted, dry: bool = True) -> list:
+    """Tags of what runs left waiting to become one of these. dry: leave areas that are empty, too."""
+    return [tag for path in replaced(wanted) for tag in areas.waiting(path, tidy=not dry)]
 
 
 def read(wanted, context: Context) -> plan.Found:
     """What lies there; HostFileError for what cannot be read or is not ours to replace."""
     chain, certificate_problem = certificates.read(wanted.certificate_path)
+    kept = (context.dry and waiting_record(wanted, chain)) or record.read(wanted.certificate_path, chain)
     if wanted.csr_path:
         key, key_problem = _read_request_key(wanted, context.dry)
     else:
-        key, key_problem = keys.read((context.dry and waiting_key(wanted, chain)) or wanted.key_path)
-    kept = record.load((context.dry and waiting_record(wanted, chain)) or record.path_of(wanted.certificate_path))
+        key, key_problem = (context.dry and waiting_key(wanted, chain)) or _read_key(wanted, kept)
     return plan.Found(
         chain,
         certificate_problem,
@@ -100,6 +94,15 @@ def read(wanted, context: Context) -> plan.Found:
         context.revoked(chain[0].serial_number) if context.revoked and chain else "",
         context.refused,
     )
+
+
+def _read_key(wanted, kept) -> tuple:
+    """(private key, "") or (None, what is wrong with the file, or with whose it may be)."""
+    content, status = reading.load(wanted.key_path)
+    key, problem = keys.understand(content, wanted.key_path)
+    if key is not None:
+        problem = ownership.unproven(wanted, status, keys.fingerprint(key), kept)
+    return (None, problem) if problem else (key, "")
 
 
 def known_roots(wanted, context: Context, chain, kept):
@@ -118,7 +121,7 @@ def brought(wanted):
     """The request that a user brings, checked against the task and, where key_path is given, against its key."""
     from . import csr
 
-    content = files.read(wanted.csr_path)
+    content = reading.read(wanted.csr_path)
     if content is None:
         raise HostFileError("csr_path: %s is missing. Make the request first, or leave csr_path out." % wanted.csr_path)
     try:
@@ -135,16 +138,16 @@ def brought(wanted):
 
 
 def _read_request_key(wanted, dry: bool) -> tuple:
-    if dry and files.read(wanted.csr_path) is None:  # the task that makes it has only pretended to
+    if dry and reading.read(wanted.csr_path) is None:  # the task that makes it has only pretended to
         return None, "the request %s is missing" % wanted.csr_path
     return brought(wanted).public_key(), ""
 
 
 def held(wanted, context: Context):
     """The lock on the set, so that nobody replaces it while it is read; in check mode, and where nothing is, none."""
-    if context.dry or files.missing_folder(wanted.certificate_path):
+    if context.dry or places.missing_folder(wanted.certificate_path):
         return nullcontext()
-    return files.locked(wanted.certificate_path)
+    return locks.locked(wanted.certificate_path)
 
 
 def refuse_changed(wanted, examined: str) -> None:
@@ -160,14 +163,14 @@ def digest(wanted) -> str:
     """A hash over the set as it lies there."""
     whole = hashlib.sha256()
     for path in [wanted.certificate_path, wanted.key_path, wanted.csr_path]:
-        content = files.read(path) if path else None
+        content = reading.read(path) if path else None
         whole.update(b"-" if content is None else hashlib.sha256(content).digest())
     return whole.hexdigest()
 
 
 def missing_folders(wanted) -> list:
     """The folders that the task's files need and that are not there."""
-    return sorted(set(filter(None, (files.missing_folder(path) for _option, path, _kind in written(wanted)))))
+    return sorted(set(filter(None, (places.missing_folder(path) for _option, path, _kind in wanted.written()))))
 
 
 def pair_of(wanted, chain, key, roots):
@@ -182,7 +185,12 @@ def private_key(wanted, key):
     """The private key for what is made of the pair; beside a request that a user brings it is read from key_path."""
     if not wanted.csr_path:
         return key
-    return keys.read(wanted.key_path)[0] if wanted.key_path else None
+    if not wanted.key_path:
+        return None
+    found, problem = _read_key(wanted, record.load(record.path_of(wanted.certificate_path)))
+    if problem:
+        raise HostFileError("key_path: %s." % problem)
+    return found
 
 
 def compare_derived(wanted, found: plan.Found) -> dict:
@@ -193,36 +201,48 @@ def compare_derived(wanted, found: plan.Found) -> dict:
 
     pair = pair_of(wanted, found.chain, private_key(wanted, found.key), found.roots)
     problems = {
-        option: outputs.problem(option, path, files.read(path), pair) for option, path in wanted.outputs.items()
+        option: outputs.problem(option, path, reading.read(path), pair) for option, path in wanted.outputs.items()
     }
     return {option: problem for option, problem in problems.items() if problem}
 
 
 def interrupted(wanted) -> list:
-    """What a run that stopped after its commit left waiting, [(staged, target, kind)], the key before the record."""
+    """What a run that stopped after its commit left waiting, [(target, tag, kind)], the key before the record."""
     chain = certificates.read(wanted.certificate_path)[0]
-    key, kept = waiting_key(wanted, chain), waiting_record(wanted, chain)
-    moves = [(key, wanted.key_path, "key")] if key else []
-    return moves + ([(kept, record.path_of(wanted.certificate_path), "record")] if kept else [])
+    moves = [(wanted.key_path, key_tag(chain[0].public_key()), "key")] if waiting_key(wanted, chain) else []
+    if waiting_record(wanted, chain):
+        moves.append((record.path_of(wanted.certificate_path), "new", "record"))
+    return moves
+
+
+def key_tag(public_key) -> str:
+    """The tag of a staged key: the chain that comes back finds it by that."""
+    return keys.fingerprint(public_key)[:32]
+
+
+def staged_key(wanted, public_key):
+    """The private key of this public one that waits to become key_path; None where none does."""
+    from .files import staging
+
+    key = keys.load(staging.read(wanted.key_path, key_tag(public_key)) or b"", wanted.key_path)
+    return key if key is not None and keys.fingerprint(key) == keys.fingerprint(public_key) else None
 
 
 def waiting_key(wanted, chain):
-    """The path of a staged key that belongs to the certificate, while the key in its place does not; else None."""
+    """(staged key, "") where it belongs to the certificate, while the key in its place does not; else None."""
     if wanted.csr_path or not wanted.key_path or not chain:
         return None
-    public = keys.fingerprint(chain[0].public_key())
-    waiting = files.staged_path(wanted.key_path, public[:32])
-    key = keys.load(files.read(waiting) or b"", waiting)
-    return waiting if key is not None and keys.fingerprint(key) == public else None
+    key = staged_key(wanted, chain[0].public_key())
+    return (key, "") if key is not None else None
 
 
 def waiting_record(wanted, chain):
-    """The path of a staged record that is about the certificate, while the one in its place is not; else None."""
+    """The staged record that is about the certificate, while the one in its place is not; else None."""
+    from .files import staging
+
     place = record.path_of(wanted.certificate_path)
-    waiting = files.staged_path(place, "new")
-    if not chain or not record.is_of(record.load(waiting), chain) or record.is_of(record.load(place), chain):
-        return None
-    return waiting
+    waiting = record.parse(staging.read(place, "new") or b"")
+    return waiting if record.is_of(waiting, chain) and not record.is_of(record.load(place), chain) else None
 
 
 def former(wanted, context: Context, chain, key, roots) -> dict:
@@ -243,8 +263,3 @@ def former(wanted, context: Context, chain, key, roots) -> dict:
         "former_roots": certificates.to_pem(roots).decode("ascii"),
         "holding": proof.renewal(chain, key, [], context.now) if holds else "",
     }
-
-
-def attributes(wanted, context: Context) -> list:
-    """Put owners and modes right; sentences on what differed."""
-    return [reason for _option, path, kind in written(wanted) for reason in context.finish(path, path, kind)]

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from . import api
 from .errors import TransportError
+from .identity import present
 
 #: An end of the connection without a word, in OpenSSL 3; Python 3.7 takes its number for another one's.
 _CUT = ("UNEXPECTED_EOF_WHILE_READING", "KRB5_S_TKT_NYV")
@@ -25,7 +26,7 @@ class Transport:
     """See client.py for what a transport is.
 
     No proxy, no netrc, no redirect and no store of the system has a say; nothing is kept open between requests.
-    identity: (path of a certificate with its intermediates, path of its key) to present, or None.
+    identity: (certificate with its intermediates, its key) in PEM to present, or None.
     """
 
     def __init__(self, roots_pem, server_name, seconds: float, identity=None):
@@ -41,13 +42,13 @@ class Transport:
         if identity:
             self._present(*identity)
 
-    def _present(self, certificate_path: str, key_path: str) -> None:
+    def _present(self, chain: bytes, key: bytes) -> None:
         try:
-            self._context.load_cert_chain(certificate_path, key_path, password="")
+            present(self._context, chain, key)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise TransportError(
-                "%s cannot be shown to the CA (%s)"
-                % (certificate_path, getattr(error, "reason", None) or getattr(error, "strerror", None) or error),
+                "the certificate of this host cannot be shown to the CA (%s)"
+                % (getattr(error, "reason", None) or getattr(error, "strerror", None) or error),
                 sent=False,
                 retry=False,
             ) from None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from . import certificates, files, keys, record
+from . import certificates, keys, record
+from .files import places
 
 #: Of a certificate that is not there.
 _NOTHING = {"exists": False, "certificate": None, "key_matches": None, "chain_ok": None, "days_left": None, "due": True}
@@ -25,12 +26,12 @@ def look_at(chain, path: str, key_path, renew_before, roots, fingerprints: list,
     """The same for what was read at path already."""
     if not chain:
         return dict(_NOTHING, revoked=None)
-    known = roots or record.roots(record.read(path), fingerprints)
+    known = roots or record.roots(record.read(path, chain), fingerprints)
     problem = certificates.chain_problem(chain, known, now) if known else None
     return {
         "exists": True,
         "certificate": certificates.facts(chain, renew_before, path),
-        "key_matches": _matches(chain[0], files.resolve(key_path, "key_path")) if key_path else None,
+        "key_matches": _matches(chain[0], places.resolve(key_path, "key_path")) if key_path else None,
         "chain_ok": None if problem is None else not problem,
         "days_left": round((certificates.end_of_life(chain) - now).total_seconds() / 86400, 4),
         "due": certificates.renew_at(chain, renew_before) <= now,

@@ -12,8 +12,11 @@ A private key never leaves the host.
 
 from __future__ import annotations
 
-from . import certificates, csr, durations, files, fileset, keys, plan, record, replacement
-from .errors import CertificateError, HalfReplaced, HostFileError, OptionError
+import os
+
+from . import certificates, csr, durations, fileset, keys, plan, record, replacement
+from .errors import CertificateError, HalfReplaced, HostFileError, OptionError, Overtaken
+from .files import areas, locks, staging
 from .fileset import Context
 
 
@@ -26,7 +29,8 @@ def ask(wanted, context: Context, found: plan.Found, digest: str, decision: plan
     asked = {"reasons": reasons, "digest": digest}
     relayed = decision.outcome == "renewed" and not context.by_host
     key = found.key if relayed or wanted.csr_path or _keeps(wanted, found) else keys.generate(wanted.key_type)
-    replacement.probe(wanted, context, key)
+    key_stays = key is found.key or (decision.outcome == "renewed" and not context.can_issue)
+    asked["warnings"] = decision.warnings + replacement.probe(wanted, context, key, key_stays)
     if relayed:
         from . import proof
 
@@ -34,7 +38,7 @@ def ask(wanted, context: Context, found: plan.Found, digest: str, decision: plan
             proof.renewal(found.chain, key, list(context.audiences), context.now) for _one in range(context.attempts)
         ]
     elif context.can_issue or decision.outcome == "rekeyed" or not context.by_host:
-        asked["warnings"] = decision.warnings + _never_installed(wanted)
+        asked["warnings"] += _never_installed(wanted)
         asked["csr"] = _request(wanted, found, key)
     former_key = fileset.private_key(wanted, found.key)
     return dict(asked, **fileset.former(wanted, context, found.chain, former_key, found.roots))
@@ -59,7 +63,7 @@ def _refuse_impossible_key(wanted, found: plan.Found) -> None:
 
 def _never_installed(wanted) -> list:
     """A key that waits for its certificate means that a run ended in between; what the CA signed then is lost."""
-    if wanted.csr_path or not [path for path in files.waiting(wanted.key_path) if len(path.rpartition("-")[2]) == 32]:
+    if wanted.csr_path or not [tag for tag in areas.waiting(wanted.key_path) if len(tag) == 32]:
         return []
     return [
         "An earlier run for %s made a key whose certificate was never installed: it is issued again."
@@ -77,7 +81,7 @@ def _request(wanted, found: plan.Found, key) -> str:
     if wanted.csr_path:
         return csr.to_pem(fileset.brought(wanted)).decode("ascii")
     if not _keeps(wanted, found):
-        files.stage(wanted.key_path, keys.to_pem(key), keys.fingerprint(key)[:32])
+        staging.stage(wanted.key_path, keys.to_pem(key), fileset.key_tag(key))
     return csr.build(key, wanted.common_name, wanted.sans).decode("ascii")
 
 
@@ -89,17 +93,18 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
     """
     fileset.resolve(wanted)
     chain = _load_answer(chain_pem)
-    staged_key = None
     try:
-        with files.locked(wanted.certificate_path):
+        with locks.locked(wanted.certificate_path):
             fileset.refuse_changed(wanted, digest)
-            key, staged_key = _key_for(wanted, chain[0])
+            key, staged = _key_for(wanted, chain[0])
             former = certificates.read(wanted.certificate_path)[0]
+            if renewal and not former:
+                raise Overtaken("%s is gone since it was examined. Run again." % wanted.certificate_path)
             added = _check(wanted, context, chain, key, former if renewal else None, issued_at)
             if renewal:
-                kept = record.read(wanted.certificate_path)
+                kept = record.read(wanted.certificate_path, former)
                 issued_at = durations.format_time(record.issued_at(record.fitting(kept, former), former))
-            saved = replacement.install(wanted, context, chain, key, staged_key, issued_at)
+            saved = replacement.install(wanted, context, chain, key, staged, issued_at)
     except HalfReplaced:
         raise
     except Exception:
@@ -108,22 +113,24 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
     return {
         "certificate": certificates.facts(chain, wanted.renew_before, wanted.certificate_path),
         "names_added": [str(san) for san in added],
-        "backup_files": saved,
+        "backup_files": saved.backups,
+        "warnings": saved.warnings,
     }
 
 
 def _key_for(wanted, leaf) -> tuple:
-    """(the key of this certificate, where it waits or None where it stays); HostFileError if there is none."""
+    """(the key of this certificate, whether it waits or is in its place); HostFileError if there is none."""
     if wanted.csr_path:
-        return fileset.brought(wanted).public_key(), None
-    public = keys.fingerprint(leaf.public_key())
-    staged = files.staged_path(wanted.key_path, public[:32])
-    for path, place in ((staged, staged), (wanted.key_path, None)):
-        key = keys.load(files.read(path) or b"", path)
-        if key is not None and keys.fingerprint(key) == public:
-            return key, place
+        return fileset.brought(wanted).public_key(), False
+    key = fileset.staged_key(wanted, leaf.public_key())
+    if key is not None:
+        return key, True
+    key = keys.read(wanted.key_path)[0]
+    if key is not None and keys.fingerprint(key) == keys.fingerprint(leaf.public_key()):
+        return key, False
     raise HostFileError(
-        "No key of this host belongs to the certificate that came: %s, made for it, is gone. Run again." % staged
+        "No key of this host belongs to the certificate that came: the one made for it, which waited beside %s, is gone. "
+        "Run again." % wanted.key_path
     )
 
 
@@ -141,16 +148,19 @@ def _check(wanted, context: Context, chain, key, former, issued_at: str) -> list
 
 
 def discard(wanted, request_pem: str) -> None:
-    """Remove the key that examine staged for this request."""
-    if wanted.csr_path:
-        return
-    fileset.resolve(wanted)
-    _forget_key(wanted, csr.load(request_pem).public_key())
+    """Remove the key that examine staged for this request, and folders that were made for nothing."""
+    if not wanted.csr_path:
+        fileset.resolve(wanted)
+        _forget_key(wanted, csr.load(request_pem).public_key())
+    if wanted.make_folder:
+        from .files import folders
+
+        folders.take_away(sorted({os.path.dirname(path) for _option, path, _kind in wanted.written()}))
 
 
 def _forget_key(wanted, public_key) -> None:
     if not wanted.csr_path:
-        files.forget(files.staged_path(wanted.key_path, keys.fingerprint(public_key)[:32]))
+        staging.forget(wanted.key_path, fileset.key_tag(public_key))
 
 
 def _load_answer(chain_pem: str) -> list:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 
-from . import files
 from .errors import HostFileError
+from .files import reading
 from .library import UnsupportedAlgorithm, ec, ed25519, rsa, serialization
 
 KEY_TYPES = ("ec-p256", "ec-p384", "ec-p521", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519")
@@ -62,7 +62,11 @@ def load(pem: bytes, path: str):
 
 def read(path: str) -> tuple:
     """(private key, "") or (None, what is wrong with the file)."""
-    content = files.read(path)
+    return understand(reading.read(path), path)
+
+
+def understand(content, path: str) -> tuple:
+    """The same for what was read there already; None where there is no file."""
     if content is None:
         return None, "the private key %s is missing" % path
     key = load(content, path)

@@ -26,7 +26,8 @@ from . import (
     removal,
     spending,
 )
-from .errors import ApiError, CertificateError, HalfReplaced, OptionError, StepCAError, TransportError
+from .errors import ApiError, CertificateError, HalfReplaced, OptionError, Overtaken, StepCAError, TransportError
+from .files import reading
 
 _NOBODY_VOUCHES = (
     "Only issuing it anew can help, and no option says who vouches: give provisioner and provisioner_password, or "
@@ -136,6 +137,8 @@ class Ladder:
         """(chain, date) by the client certificate or the proof; ApiError or CertificateError if neither will do."""
         fileset.resolve(self._wanted)
         former = certificates.read(self._wanted.certificate_path)[0]
+        if not former:
+            raise Overtaken("%s is gone since it was examined. Run again." % self._wanted.certificate_path)
         try:
             answer = self._by_client_certificate(outcome)
         except ApiError as error:
@@ -156,7 +159,7 @@ class Ladder:
         return answer
 
     def _by_client_certificate(self, outcome: str) -> tuple:
-        identity = (self._wanted.certificate_path, self._wanted.key_path)
+        identity = (reading.read(self._wanted.certificate_path) or b"", reading.read(self._wanted.key_path) or b"")
         connection = connections.Connection(**dict(vars(self._connection), roots=self._context.roots))
         authority = client.StepCA(connection, partial(https.Transport, identity=identity))
         request = api.renew() if outcome == "renewed" else api.rekey(self._asked["csr"])

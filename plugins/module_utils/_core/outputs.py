@@ -13,8 +13,9 @@ import re
 from dataclasses import dataclass
 from typing import Optional
 
-from . import certificates, extensions, files, keys, library
+from . import certificates, extensions, keys, library
 from .errors import HostFileError
+from .files import reading
 from .library import UnsupportedAlgorithm, hashes, pkcs12, serialization
 from .wanted import Pkcs12
 
@@ -85,10 +86,10 @@ def read_password(wanted: Pkcs12) -> str:
 
 
 def _password_in(path: str) -> str:
-    content = files.read(path)
+    content, status = reading.load(path)
     if content is None:
         raise HostFileError("pkcs12_password_file: %s is missing. Make it first, on the host, with mode 0600." % path)
-    if not files.is_private(path):
+    if status.st_mode & 0o077:
         raise HostFileError(
             "pkcs12_password_file: others than its owner may read or change %s: its mode must be 0600." % path
         )
@@ -253,6 +254,15 @@ def _pkcs12_problem(content: bytes, pair: Pair) -> str:
             pair.pkcs12.encryption,
         )
     return ""
+
+
+def key_in(content: bytes, password: str):
+    """The fingerprint of the key in a PKCS#12 file; None where the password does not open it, or there is none."""
+    try:
+        key = _open(content, password.encode("utf-8"))[1]
+    except extensions.unreadable():
+        return None
+    return keys.fingerprint(key) if key else None
 
 
 def _open(content: bytes, password: bytes) -> tuple:

@@ -4,7 +4,8 @@
 """The record beside a certificate: what was asked, what was given, and the roots of that day.
 
 It settles what a certificate cannot tell: a template may have rewritten the names, the CA may have shortened the life.
-It holds no secret, and is believed only when nobody but root or the task's user could have written it.
+It holds no secret, and is believed only when nobody but root or the task's user could have written it. In a foreign place
+its owner could still swap it for an older one; so root keeps it in a folder of its own.
 """
 
 from __future__ import annotations
@@ -12,20 +13,36 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
+import re
 from datetime import datetime
+from typing import Optional
 
 from . import certificates, durations, keys
-from .errors import OptionError
+from .errors import HostFileError, OptionError
+from .files import places, reading
 
 VERSION = 1
-_LARGEST = 1024 * 1024
 
 
 def path_of(certificate_path: str) -> str:
-    """Where the record of this certificate lies."""
+    """Where the record of this certificate lies: beside it or, where root writes in a foreign place, in a folder of root's."""
+    with places.explained("reach", certificate_path), places.opened(certificate_path) as place:
+        if os.geteuid() == 0 and not place.ours:
+            return os.path.join(places.STATE, "records", name_of(place.path))
+        return beside(place.path)
+
+
+def beside(certificate_path: str) -> str:
+    """Where it lies in a place that is ours."""
     folder, name = os.path.split(certificate_path)
     return os.path.join(folder, ".%s.stepca.json" % name)
+
+
+def name_of(certificate_path: str) -> str:
+    """A name for a file about this certificate that lies elsewhere: readable, and its own."""
+    digest = hashlib.sha256(certificate_path.encode("utf-8", "surrogateescape")).hexdigest()
+    readable = re.sub(r"[^A-Za-z0-9._-]", "_", os.path.basename(certificate_path)).lstrip(".")
+    return "%s-%s.json" % (readable[:200], digest[:8])
 
 
 def asked(wanted, provisioner) -> dict:
@@ -48,10 +65,11 @@ def template_digest(template_data):
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
 
-def make(wanted, provisioner, chain, roots, issued_at: str) -> bytes:
+def make(wanted, provisioner, chain, roots, issued_at: str, kept=(), bundle: Optional[str] = None) -> bytes:
     """The record of a certificate that just came from the CA, as JSON.
 
-    issued_at: RFC 3339, by the CA's clock: when it was first issued, which renewals do not change.
+    issued_at: RFC 3339, by the CA's clock: when it was first issued, which renewals do not change; kept: paths of backups
+    that hold what is not ours; bundle: digest_of the PKCS#12 file that belongs to it, None for none.
     """
     leaf = chain[0]
     content = {
@@ -73,27 +91,76 @@ def make(wanted, provisioner, chain, roots, issued_at: str) -> bytes:
             certificate_path=wanted.certificate_path,
             key_path=None if wanted.csr_path else wanted.key_path,
         ),
+        "kept": list(kept),
     }
+    if bundle:
+        content["pkcs12_sha256"] = bundle
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode("ascii")
 
 
-def read(certificate_path: str):
-    """The record beside a certificate as a dict, or None where there is none to believe."""
-    return load(path_of(certificate_path))
+def digest_of(bundle: bytes) -> str:
+    """How the record knows a PKCS#12 file again, which need not open."""
+    return hashlib.sha256(bundle).hexdigest()
+
+
+def read(certificate_path: str, chain=()):
+    """The record of a certificate as a dict, or None where there is none to believe. chain: what lies there, [] for nothing."""
+    kept = load(path_of(certificate_path))
+    if is_of(kept, chain):
+        return kept
+    former = _left_beside(certificate_path)
+    return former if former and (kept is None or is_of(former, chain)) else kept
 
 
 def load(path: str):
     """The record in this file as a dict, or None where there is none to believe."""
+    content = believed(path)
+    return None if content is None else parse(content)
+
+
+def believed(path: str):
+    """The content of a file that nobody but root or the task's user can have written; None for another."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | os.O_NONBLOCK)
-    except OSError:
+        content, status = reading.load(path)
+    except HostFileError:
         return None
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o022 or status.st_uid not in (0, os.geteuid()):
-        os.close(descriptor)
-        return None
-    with os.fdopen(descriptor, "rb") as stream:
-        return parse(stream.read(_LARGEST))
+    trusted = status is not None and status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
+    return content if trusted else None
+
+
+def _left_beside(certificate_path: str):
+    """The record of a foreign place that an older version, or its renewer, wrote beside the certificate; else None."""
+    place = beside(certificate_path)
+    former = load(place) if path_of(certificate_path) != place else None
+    listed = former.get("files") if former else None
+    named = listed.get("certificate_path") if isinstance(listed, dict) else None
+    try:
+        fits_place = isinstance(named, str) and places.resolve(named, "files") == certificate_path
+    except (HostFileError, OptionError):
+        fits_place = False
+    return former if fits_place else None  # root's record of another certificate may have been put here
+
+
+def is_held(certificate_path: str, content) -> bool:
+    """Whether only root or the task's user can have put this record where it is, not only have written it."""
+    place = path_of(certificate_path)
+    return content is None or (content == load(place) and (places.is_ours(place) or os.geteuid() != 0))
+
+
+def move(certificate_path: str) -> None:
+    """Take a record that was left beside a certificate in a foreign place to where it is kept now; HostFileError."""
+    place, former_place = path_of(certificate_path), beside(certificate_path)
+    if place == former_place:
+        return
+    former = _left_beside(certificate_path)
+    if former is None:
+        return
+    from .files import folders, replacing
+
+    if read(certificate_path, certificates.read(certificate_path)[0]) == former:
+        folders.make(os.path.dirname(place))
+        replacing.put(place, (json.dumps(former, indent=2, sort_keys=True) + "\n").encode("ascii"), 0o644)
+    places.remove(former_place)
 
 
 def parse(text: bytes):
@@ -113,6 +180,11 @@ def parse(text: bytes):
     return content
 
 
+def looks_ours(text: bytes) -> bool:
+    """Whether this was once a record, cut short perhaps."""
+    return parse(text) is not None or text.startswith(b'{\n  "asked": {'[: len(text)])
+
+
 def fits(content, chain) -> bool:
     """Whether this record is about this certificate: its key and the names it was given."""
     if not content:
@@ -129,7 +201,7 @@ def fitting(content, chain):
 
 def is_of(content, chain) -> bool:
     """Whether this record was written for this very certificate."""
-    return bool(content) and content["given"].get("serial") == str(chain[0].serial_number)
+    return bool(content and chain) and content["given"].get("serial") == str(chain[0].serial_number)
 
 
 def roots(content, fingerprints) -> list:
@@ -148,6 +220,12 @@ def files(content) -> list:
     listed = content.get("files") if content else None
     found = listed.values() if isinstance(listed, dict) else []
     return [path for path in found if isinstance(path, str) and os.path.isabs(path)]
+
+
+def kept(content):
+    """The paths of backups that hold what is not ours, as a record lists them; None where it says nothing of them."""
+    listed = content.get("kept") if content else None
+    return [path for path in listed if isinstance(path, str)] if isinstance(listed, list) else None
 
 
 def issued_at(content, chain) -> datetime:

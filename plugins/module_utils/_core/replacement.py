@@ -6,63 +6,107 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 
-from . import certificates, files, fileset, keys, plan, record
+from . import certificates, fileset, keys, plan, provenance, record
 from .errors import HalfReplaced, HostFileError
+from .files import folders, locks, reading, replacing, staging
 from .fileset import Context
 from .wanted import OUTPUTS
 
 
-def probe(wanted, context: Context, key) -> None:
-    """Find out before a token is spent whether the files can be made and put there, with their owners and modes."""
-    for _option, path, kind in fileset.written(wanted):
-        files.probe(path, lambda staged, path=path, kind=kind: context.finish(staged, path, kind))
+@dataclass
+class Saved:
+    """What a run kept: backups (paths); foreign: those of them that hold what is not ours; warnings: sentences on these."""
+
+    backups: list = field(default_factory=list)
+    foreign: list = field(default_factory=list)
+    warnings: list = field(default_factory=list)
+
+
+def probe(wanted, context: Context, key, key_stays: bool) -> list:
+    """Find out before a token is spent whether the files can be made and put there, with their owners and modes.
+
+    key_stays: whether the file of the key is left as it is. Returns warnings.
+    """
+    warnings = []
+    place = record.path_of(wanted.certificate_path)
+    folders.make(os.path.dirname(place))
+    for option, path, kind in [*wanted.written(), ("record", place, "record")]:
+        if key_stays and option == "key_path":
+            continue
+        said = replacing.probe(path, lambda staged, path=path, kind=kind: context.finish(path, kind, staged))
+        warnings += [one for one in said if one not in warnings]
     if wanted.pkcs12:  # which of them the library here can make depends on its age
         _made(wanted, [], key, [], ["pkcs12_path"])
+    return warnings
 
 
 def missing_folders(wanted, context: Context) -> list:
-    """Sentences on the folders that are missing: in check mode; for real, HostFileError."""
-    folders = fileset.missing_folders(wanted)
-    if folders and not context.dry:
-        raise HostFileError(
-            "The folder %s is missing. Make it first (ansible.builtin.file with state: directory)."
-            % " and ".join(folders)
-        )
-    return ["the folder %s is missing" % folder for folder in folders]
+    """Sentences on the folders that are missing; they are made if the task says so, else, but for check mode, HostFileError."""
+    missing = fileset.missing_folders(wanted)
+    if missing and not context.dry:
+        if not wanted.make_folder:
+            raise HostFileError(
+                "The folder %s is missing. Make it first (ansible.builtin.file with state: directory), or set make_folder: true."
+                % " and ".join(missing)
+            )
+        for folder in missing:
+            folders.make(folder, marked=True)
+    return ["the folder %s is missing" % folder for folder in missing]
 
 
-def install(wanted, context: Context, chain, key, staged_key, issued_at: str) -> list:
-    """Replace the whole set: stage all of it with its final attributes, then commit. Returns the backups.
+def install(wanted, context: Context, chain, key, staged: bool, issued_at: str) -> Saved:
+    """Replace the whole set: stage all of it with its final attributes, then commit.
 
-    key: the private key or, of a request that a user brings, its public one; staged_key: where a new one waits, None
-    where the key stays; issued_at: when it was first issued.
+    key: the private key or, of a request that a user brings, its public one; staged: whether it is a new one that waits;
+    issued_at: when it was first issued.
     """
     contents = {wanted.certificate_path: (certificates.to_pem(chain), "certificate")}
     contents.update(_made(wanted, chain, key, context.roots, wanted.outputs))
-    kept = record.make(wanted, context.provisioner, chain, context.roots, issued_at)
-    contents[record.path_of(wanted.certificate_path)] = (kept, "record")
-    saved = [files.back_up(path) for path in _worth_keeping(wanted, chain[1:], context.roots, bool(staged_key))]
-    _replace(context, [(staged_key, wanted.key_path, "key")] if staged_key else [], contents)
+    known = _known(wanted, context.roots, chain)
+    replaced = [one for one in wanted.written() if staged or one[0] != "key_path"]
+    saved = _save(wanted, [(option, path) for option, path, _kind in replaced], known)
+    _add_record(wanted, contents, known.kept, saved, (context.provisioner, chain, context.roots, issued_at))
+    _replace(context, [(wanted.key_path, fileset.key_tag(chain[0].public_key()), "key")] if staged else [], contents)
     return saved
 
 
-def write_derived(wanted, context: Context, found: plan.Found, examined: str, options) -> list:
-    """Make these files anew of the pair; returns the backups of those that were somebody else's.
-
-    examined: digest of the set when the pair was found.
-    """
+def write_derived(wanted, context: Context, found: plan.Found, examined: str, options) -> Saved:
+    """Make these files anew of the pair. examined: digest of the set when the pair was found."""
     contents = _made(wanted, found.chain, found.key, found.roots, options)
-    if record.fits(found.record, found.chain):
-        kept = record.make(wanted, context.provisioner, found.chain, found.roots, found.record["issued_at"])
-        contents[record.path_of(wanted.certificate_path)] = (kept, "record")
-    with files.locked(wanted.certificate_path):
+    with locks.locked(wanted.certificate_path):
         fileset.refuse_changed(wanted, examined)
-        saved = [
-            files.back_up(wanted.outputs[option]) for option in options if _foreign_bundle(wanted, option, found.roots)
-        ]
+        known = _known(wanted, found.roots, found.chain)
+        saved = _save(wanted, [(option, wanted.outputs[option]) for option in options], known, always=False)
+        if record.fits(found.record, found.chain):
+            about = (context.provisioner, found.chain, found.roots, found.record["issued_at"])
+            _add_record(wanted, contents, known.kept, saved, about)
         _replace(context, [], contents)
     return saved
+
+
+def write_anew(wanted, context: Context, found: plan.Found, examined: str, options: list) -> None:
+    """Replace files of a foreign place by new ones of the same set, with the owners and modes that they shall have.
+
+    They are made of what was read and judged before: by now, others may have put another file there, perhaps one of root's
+    that nobody else may read. options: of wanted.WRITTEN.
+    """
+    contents = as_found(wanted, found, options)
+    with locks.locked(wanted.certificate_path):
+        fileset.refuse_changed(wanted, examined)
+        _replace(context, [], contents)
+
+
+def as_found(wanted, found: plan.Found, options) -> dict:
+    """{path: (content, kind)} of these files of the set, made of the pair that was found."""
+    contents = {}
+    if "certificate_path" in options:
+        contents[wanted.certificate_path] = (certificates.to_pem(found.chain), "certificate")
+    if "key_path" in options:
+        contents[wanted.key_path] = (keys.to_pem(found.key), "key")
+    contents.update(_made(wanted, found.chain, found.key, found.roots, [one for one in options if one in OUTPUTS]))
+    return contents
 
 
 def _made(wanted, chain, key, roots, options) -> dict:
@@ -75,94 +119,113 @@ def _made(wanted, chain, key, roots, options) -> dict:
     return {wanted.outputs[option]: (outputs.make(option, pair), OUTPUTS[option]) for option in options}
 
 
+def _add_record(wanted, contents: dict, former, saved: Saved, about: tuple) -> None:
+    """Add the record to what is to be written. former: the record of before; about: arguments of record.make."""
+    place = record.path_of(wanted.certificate_path)
+    folders.make(os.path.dirname(place))
+    there = [backup for _option, path, _kind in wanted.written() for backup in replacing.backups(path)]
+    spared = record.kept(former)
+    # Of those that were there before anybody noted whose they are, none is ours to overwrite.
+    spared = [path for path in there if path not in saved.backups] if spared is None else spared
+    bundle = contents.get(wanted.outputs.get("pkcs12_path"), (None, ""))[0]
+    digest = record.digest_of(bundle) if bundle else former and former.get("pkcs12_sha256")
+    kept = sorted({path for path in spared if path in there}.union(saved.foreign))
+    contents[place] = (record.make(wanted, *about, kept, digest), "record")
+
+
 def restore(wanted, context: Context, contents: dict) -> None:
     """Put a former set back: {path: (bytes, kind)}, as it was read before."""
-    with files.locked(wanted.certificate_path):
+    with locks.locked(wanted.certificate_path):
         key = contents.pop(wanted.key_path, (None, ""))[0]
         waiting = []
-        if key is not None and key != files.read(wanted.key_path):
+        former = keys.load(key, wanted.key_path) if key is not None else None
+        there = keys.read(wanted.key_path)[0]
+        if former and (there is None or keys.fingerprint(there) != keys.fingerprint(former)):
             # As when it is installed: a run that ends midway can be finished.
-            public = keys.fingerprint(keys.load(key, wanted.key_path))
-            waiting.append((files.stage(wanted.key_path, key, public[:32]), wanted.key_path, "key"))
+            tag = fileset.key_tag(former)
+            staging.stage(wanted.key_path, key, tag)
+            waiting.append((wanted.key_path, tag, "key"))
         try:
             _replace(context, waiting, contents)
         except HalfReplaced:
             raise
         except Exception:
-            for staged, _target, _kind in waiting:
-                files.forget(staged)
+            for target, tag, _kind in waiting:
+                staging.forget(target, tag)
             raise
 
 
 def finish(context: Context, moves: list) -> None:
     """Put what an interrupted run left waiting in its place, under the lock. moves: of fileset.interrupted."""
-    for staged, target, kind in moves:
+    for target, tag, kind in moves:
         if kind == "key":  # the record has its own already
-            _dress(context, staged, target, kind)
-    files.replace_set([move[:2] for move in moves])
+            _dress_waiting(context, target, tag, kind)
+    replacing.replace_set([move[:2] for move in moves])
 
 
 def _replace(context: Context, waiting: list, contents: dict) -> None:
     """Stage contents, {target: (bytes, kind)}, and put them in their places, the first of them first.
 
-    waiting: [(staged, target, kind)] that follow the first.
+    waiting: [(target, tag, kind)] of what waits already; it follows the first.
     """
-    made = []
+    moves = []
     try:
-        moves = []
         for target, (content, kind) in contents.items():
-            staged = files.stage(target, content, "new")
-            made.append(staged)
-            moves.append((staged, target))
-            _dress(context, staged, target, kind)
-        for staged, target, kind in waiting:
-            _dress(context, staged, target, kind)
-            moves.insert(1, (staged, target))
-        files.replace_set(moves)
+            staging.stage(
+                target, content, "new", lambda staged, target=target, kind=kind: context.finish(target, kind, staged)
+            )
+            moves.append((target, "new"))
+        for target, tag, kind in waiting:
+            _dress_waiting(context, target, tag, kind)
+        replacing.replace_set(moves[:1] + [one[:2] for one in waiting] + moves[1:])
     except HalfReplaced:
         raise
     except Exception:
-        for path in made:
-            files.forget(path)
+        for target, tag in moves:
+            staging.forget(target, tag)
         raise
 
 
-def _dress(context: Context, staged: str, target: str, kind: str) -> None:
-    files.inherit_owner(staged, target)
-    context.finish(staged, target, kind)
+def _dress_waiting(context: Context, target: str, tag: str, kind: str) -> None:
+    staging.redress(target, tag, lambda staged: context.finish(target, kind, staged))
 
 
-def _worth_keeping(wanted, intermediates, roots, new_key: bool) -> list:
-    """The files of the former set to keep: all that are replaced, or those that this CA did not issue.
+def _known(wanted, roots, others) -> provenance.Known:
+    """What is ours of what lies there. others: certificates of the successor, which show whose the former leaf is."""
+    from . import outputs
 
-    intermediates: those of the successor, which show whose a leaf is that lost its own.
-    """
-    replaced = [path for option, path, _kind in fileset.written(wanted) if new_key or option != "key_path"]
-    if wanted.backup:
-        return [path for path in replaced if os.path.exists(path)]
     chain = certificates.read(wanted.certificate_path)[0]
-    foreign = bool(chain) and all(certificates.is_foreign(way, roots) for way in (chain, chain[:1] + intermediates))
-    kept = [wanted.certificate_path] if foreign else []
-    if new_key and (foreign or _unknown_key(wanted, chain)):
-        kept += [wanted.key_path] if os.path.exists(wanted.key_path) else []
-    return kept + [wanted.outputs[option] for option in wanted.outputs if _foreign_bundle(wanted, option, roots)]
+    kept = record.read(wanted.certificate_path, chain)
+    fingerprints = {kept["key_sha256"]} if kept else set()
+    known = provenance.Known(roots, others, fingerprints, kept, wanted.pkcs12 and outputs.read_password(wanted.pkcs12))
+    if chain and provenance.is_our_leaf(chain[0], known, chain):
+        fingerprints.add(keys.fingerprint(chain[0].public_key()))
+    elif chain:  # the key beside a certificate of another CA is kept with it, whosever it was before
+        fingerprints.clear()
+    return known
 
 
-def _unknown_key(wanted, chain) -> bool:
-    """Whether a key belongs to no certificate of ours that is or was here."""
-    key = keys.load(files.read(wanted.key_path) or b"", wanted.key_path)
-    kept = record.read(wanted.certificate_path)
-    known = {kept["key_sha256"]} if kept else set()
-    known |= {keys.fingerprint(chain[0].public_key())} if chain else set()
-    return key is not None and keys.fingerprint(key) not in known
+def _save(wanted, replaced: list, known: provenance.Known, always: bool = True) -> Saved:
+    """Keep what is to be replaced and is not ours, and with always all of it where the task says backup.
 
-
-def _foreign_bundle(wanted, option: str, roots) -> bool:
-    """Whether combined_path holds a certificate, and so a key, of somebody else's."""
-    if option != "combined_path":
-        return False
-    chain = certificates.read(wanted.outputs[option])[0]
-    own = certificates.read(wanted.certificate_path)[0]
-    if own and own[0] in chain:  # damaged perhaps, but of the pair
-        chain = own
-    return bool(chain) and certificates.is_foreign(chain, roots)
+    replaced: [(option, path)].
+    """
+    saved = Saved()
+    taken = record.kept(known.kept)
+    place = record.path_of(wanted.certificate_path)
+    for option, path in [*replaced, ("record", place)]:
+        content = reading.read(path)
+        if content is None:
+            continue
+        foreign = not provenance.is_ours(option, path, content, known)
+        if not foreign and not (wanted.backup and always and option != "record"):
+            continue
+        backup = replacing.back_up(path, taken)
+        saved.backups.append(backup)
+        if foreign:
+            saved.foreign.append(backup)
+            saved.warnings.append(
+                "%s: %s held what this CA did not make, or what cannot be read. It is kept as %s."
+                % (option, path, backup)
+            )
+    return saved

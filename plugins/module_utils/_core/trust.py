@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
-from . import anchors, certificates, durations, files, record
+from . import anchors, certificates, durations, record
 from .errors import ApiError, HostFileError, OptionError
+from .files import attributes, folders, locks, places, reading, replacing, staging
 
 
 @dataclass
@@ -40,7 +41,8 @@ class Plan:
 
     anchors, writes: {path: content, None to remove}, in the system's store and elsewhere; update: whether the system is
     to take over its store; kept: the roots that it then has; gone: names of the anchors that it is to forget; folders:
-    to be made before root_path is written, or removed after it, the topmost first.
+    to be made before root_path is written, or removed after it, the topmost first; foreign: paths of those that hold what
+    is not of our making, and is to be kept.
     """
 
     needs_roots: bool = False
@@ -53,6 +55,7 @@ class Plan:
     gone: list = field(default_factory=list)
     writes: dict = field(default_factory=dict)
     folders: list = field(default_factory=list)
+    foreign: list = field(default_factory=list)
     roots: list = field(default_factory=list)
     before: dict = field(default_factory=dict)
     after: dict = field(default_factory=dict)
@@ -61,7 +64,7 @@ class Plan:
 def examine(wanted: Wanted, given, finish: Callable, dry: bool, ask: Optional[Callable] = None) -> Plan:
     """What differs. given: roots at hand, [] if none; ask() -> roots from the CA, where this host may ask.
 
-    finish: see exchange.py, for root_path. Plan.needs_roots where neither host nor caller has them.
+    finish: see fileset.py, for root_path. Plan.needs_roots where neither host nor caller has them.
     """
     if not (wanted.root_path or wanted.step_path or wanted.system_trust):
         raise OptionError("One of root_path, system_trust and step_path is required: say where the roots go.")
@@ -85,7 +88,7 @@ def examine(wanted: Wanted, given, finish: Callable, dry: bool, ask: Optional[Ca
     if store:
         _compare_store(wanted, plan, roots or [], held)
     if wanted.present and wanted.root_path and wanted.root_path not in plan.writes:
-        plan.reasons += finish(files.resolve(wanted.root_path, "root_path"), wanted.root_path, "root")
+        _compare_attributes(wanted, plan, roots, finish)
     if wanted.root_path and wanted.present:
         _look_for_folder(wanted, plan, dry)
     elif wanted.root_path:
@@ -93,43 +96,46 @@ def examine(wanted: Wanted, given, finish: Callable, dry: bool, ask: Optional[Ca
     return plan
 
 
-def apply(wanted: Wanted, plan: Plan, finish: Callable, run: Callable) -> list:
-    """Write what differs; run(argv) -> (status, output, errors). Returns warnings.
+def apply(wanted: Wanted, plan: Plan, finish: Callable, run: Callable) -> tuple:
+    """Write what differs; run(argv) -> (status, output, errors). Returns (warnings, backups).
 
     The system's store comes first: what root_path held until then is how a run that broke off is taken up again.
     """
-    warnings = []
+    backups = [replacing.back_up(places.resolve(path, "root_path"), None) for path in plan.foreign]
+    warnings = [
+        "%s held what is not of our making, or cannot be read. It is kept as %s." % one
+        for one in zip(plan.foreign, backups)
+    ]
     for path, content in plan.anchors.items():
         _write(path, content)
     if plan.update:
-        warnings = anchors.update(plan.store, plan.gone, plan.kept, run)
+        warnings += anchors.update(plan.store, plan.gone, plan.kept, run)
     if wanted.present and plan.folders:
         _make_folders(wanted, plan.folders)
     for path, content in plan.writes.items():
         _write(path, content, finish if path == wanted.root_path else None)
     if not wanted.present:
         for folder in reversed(plan.folders):
-            with suppress(OSError):  # somebody else has put something there
-                os.rmdir(folder)
-    return warnings
+            with suppress(OSError, HostFileError):  # somebody else has put something there
+                folders.remove_empty(folder)
+    return warnings, backups
 
 
 def _write(path: str, content: Optional[bytes], finish: Optional[Callable] = None) -> None:
     """finish: for root_path. The other folders are step's and the system's, and known."""
-    target = files.resolve(path, "root_path")
+    target = places.resolve(path, "root_path")
     if content is None:
-        files.forget(target)
+        places.remove(target)
         return
     if not finish:
-        files.make_folder(os.path.dirname(target))
-    with files.locked(target):
-        staged = files.stage(target, content, "new")
-        files.inherit_owner(staged, target)
-        if finish:
-            finish(staged, target, "root")
-        else:
-            os.chmod(staged, 0o644)
-        files.replace_set([(staged, target)])
+        folders.make(os.path.dirname(target))
+    with locks.locked(target):
+        staging.stage(target, content, "new", lambda staged: _dress(staged, target, finish))
+        replacing.replace_set([(target, "new")])
+
+
+def _dress(staged, target: str, finish: Optional[Callable]) -> list:
+    return finish(target, "root", staged) if finish else attributes.dress(staged, {"mode": "0644"}, "root")
 
 
 def _refuse_absent(wanted: Wanted, roots) -> None:
@@ -160,7 +166,7 @@ def _choose(wanted: Wanted, given, held: dict):
 
 def _roots_in(path: str):
     """The certificates in a file; [] for one that holds none; None where there is no file."""
-    content = files.read(files.resolve(path, "root_path"))
+    content = reading.read(places.resolve(path, "root_path"))
     if content is None:
         return None
     try:
@@ -171,6 +177,25 @@ def _roots_in(path: str):
                 "%s is a bundle of many certificates, or one that cannot be read: name another file." % path
             ) from None
         return []
+
+
+def _is_foreign(path: str) -> bool:
+    """Whether a file holds what is not of our making: roots are written in one form."""
+    content = reading.read(places.resolve(path, "root_path")) or b""
+    try:
+        return bool(content.strip()) and content != certificates.to_pem(certificates.load(content))
+    except ValueError:
+        return True
+
+
+def _compare_attributes(wanted: Wanted, plan: Plan, roots, finish: Callable) -> None:
+    """Owner and mode of root_path; in a foreign place a file is never changed, but replaced."""
+    target = places.resolve(wanted.root_path, "root_path")
+    foreign = not places.is_ours(target)
+    differing = finish(target, "root", look=foreign)
+    plan.reasons += differing
+    if foreign and differing:
+        plan.writes[wanted.root_path] = certificates.to_pem(roots)
 
 
 def _compare_roots(wanted: Wanted, plan: Plan, path: str, roots) -> None:
@@ -196,17 +221,23 @@ def _compare_roots(wanted: Wanted, plan: Plan, path: str, roots) -> None:
             "%s holds the roots %s; wanted are %s" % (path, _short(has), _short(map(certificates.fingerprint, roots)))
         )
         plan.writes[path] = certificates.to_pem(roots)
+    if path in plan.writes and _is_foreign(path):
+        plan.foreign.append(path)
 
 
 def _compare_defaults(wanted: Wanted, plan: Plan) -> None:
     """step reads ca-url, fingerprint and root from config/defaults.json; other keys there are the user's."""
     path = _step(wanted, "config/defaults.json")
-    content = files.read(files.resolve(path, "step_path"))
+    target = places.resolve(path, "step_path")
+    content, status = reading.load(target)
     try:
         found = json.loads(content) if content else {}
     except (ValueError, RecursionError):
-        found = {}
-    found = found if isinstance(found, dict) else {}
+        found = None
+    if content and not status.st_mode & 0o004 and not places.is_ours(target):
+        found = None  # what others may not read is not theirs to have merged into a file that they may
+    unreadable = not isinstance(found, dict)
+    found = {} if unreadable else found
     ours = {"ca-url": wanted.url, "fingerprint": wanted.fingerprints[0], "root": _step(wanted, "certs/root_ca.crt")}
     ours = ours if wanted.present else dict.fromkeys(ours)
     differing = [name for name in sorted(ours) if found.get(name) != ours[name]]
@@ -220,6 +251,7 @@ def _compare_defaults(wanted: Wanted, plan: Plan) -> None:
         left = {name: value for name, value in found.items() if name not in ours}
         left.update(ours if wanted.present else {})
         plan.writes[path] = (json.dumps(left, indent=2, sort_keys=True) + "\n").encode("utf-8") if left else None
+        plan.foreign += [path] if unreadable and content.strip() else []
 
 
 def _compare_store(wanted: Wanted, plan: Plan, roots, held: dict) -> None:
@@ -256,6 +288,7 @@ def _compare_anchor(plan: Plan, path: str, found: Optional[anchors.Anchor], root
         plan.reasons.append("%s is missing" % path)
     elif found.root is None or certificates.fingerprint(found.root) != one:
         plan.reasons.append("%s holds something else than this root" % path)
+        plan.foreign += [path] if not found.owners and reading.read(path).strip() else []
     elif found.owners != owners:
         plan.reasons.append("%s is there for %s; wanted is %s" % (path, _told(found.owners), _told(owners)))
     else:
@@ -316,7 +349,7 @@ def _step(wanted: Wanted, path: str) -> Optional[str]:
 
 
 def _look_for_folder(wanted: Wanted, plan: Plan, dry: bool) -> None:
-    missing = files.missing_folders(os.path.dirname(wanted.root_path))
+    missing = folders.missing(os.path.dirname(wanted.root_path))
     if not missing:
         return
     if not (wanted.make_folder or dry):
@@ -328,26 +361,26 @@ def _look_for_folder(wanted: Wanted, plan: Plan, dry: bool) -> None:
     plan.folders = missing
 
 
-def _make_folders(wanted: Wanted, folders: list) -> None:
+def _make_folders(wanted: Wanted, missing: list) -> None:
     """And remember which they are, so that they can go with root_path."""
-    files.make_folder(folders[-1])
-    content = json.dumps({"version": record.VERSION, "folders": folders}, indent=2) + "\n"
+    folders.make(missing[-1])
+    content = json.dumps({"version": record.VERSION, "folders": missing}, indent=2) + "\n"
     _write(record.path_of(wanted.root_path), content.encode("ascii"))
 
 
 def _compare_folders(wanted: Wanted, plan: Plan) -> None:
     """The folders that were made for root_path go where nothing else is in them by now; what remembers them goes anyway."""
-    path = record.path_of(wanted.root_path)
-    content = files.read(path)
-    if content is None:
-        return
-    try:
-        folders = json.loads(content)["folders"]
-        plan.folders = [folder for folder in folders if wanted.root_path.startswith(folder + os.sep)]
-    except (ValueError, RecursionError, LookupError, TypeError):
-        plan.folders = []
-    plan.reasons.append("%s is there; wanted is none" % path)
-    plan.writes[path] = None
+    for path in dict.fromkeys([record.path_of(wanted.root_path), record.beside(wanted.root_path)]):
+        content = record.believed(path)
+        if content is None:
+            continue
+        try:
+            made = json.loads(content)["folders"]
+            plan.folders += [folder for folder in made if wanted.root_path.startswith(folder + os.sep)]
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            pass
+        plan.reasons.append("%s is there; wanted is none" % path)
+        plan.writes[path] = None
 
 
 def _describe(root, store) -> dict:

@@ -28,6 +28,7 @@ SHARED = (
     "revoke",
     "reason",
     "backup",
+    "make_folder",
     "owner",
     "group",
     "mode",
@@ -113,12 +114,20 @@ class Wanted:
     template_data: Optional[dict] = None
     check_revocation: bool = False
     backup: bool = False
+    make_folder: bool = False
     revoke: bool = False
     reason: str = "unspecified"
     outputs: dict = field(default_factory=dict)
     named: dict = field(default_factory=dict)
     pkcs12: Optional[Pkcs12] = None
     attributes: dict = field(default_factory=dict)
+
+    def written(self) -> list:
+        """(option, path, kind) of each file that the task writes: the certificate, the key, what is made of them."""
+        pair = [("certificate_path", self.certificate_path, "certificate")]
+        if self.key_path and not self.csr_path:
+            pair.append(("key_path", self.key_path, "key"))
+        return pair + [(option, path, OUTPUTS[option]) for option, path in self.outputs.items()]
 
 
 def entries(options: dict) -> list:
@@ -198,6 +207,7 @@ def parse(entry: dict) -> Wanted:
         template_data=entry.get("template_data"),
         check_revocation=present and bool(entry.get("check_revocation")),
         backup=bool(entry.get("backup")),
+        make_folder=bool(entry.get("make_folder")),
         revoke=bool(entry.get("revoke")),
         reason=_reason(entry),
         outputs={option: entry[option] for option in OUTPUTS if entry.get(option)},

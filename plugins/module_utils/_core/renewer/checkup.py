@@ -11,8 +11,9 @@ import platform
 import sys
 from dataclasses import replace
 
-from .. import client, durations, files, https, library
+from .. import client, durations, https, library
 from ..errors import HostFileError, StepCAError
+from ..files import reading
 from . import services
 
 CRON_FILE = "/etc/cron.d/stepca-renewer"
@@ -48,7 +49,7 @@ def _route(connection, url: str) -> dict:
 def _digest(path: str):
     """SHA-256 of a file, hex; "" where there is none."""
     try:
-        content = files.read(path)
+        content = reading.read(path)
     except HostFileError:
         content = b""
     return "" if content is None else hashlib.sha256(content).hexdigest()

@@ -9,14 +9,16 @@ Each command imports what it needs: all that is imported of a zipapp is compiled
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
 from collections import defaultdict
-from contextlib import nullcontext
+from contextlib import ExitStack
 
-from .. import durations, files, library
+from .. import durations, library, record
 from ..errors import HostFileError, OptionError, StepCAError
+from ..files import folders, locks, places
 from . import configuration, history
 
 _USAGE = 64  # EX_USAGE of sysexits.h: 1 and 2 are answers of status
@@ -111,18 +113,30 @@ def main(arguments=None) -> int:
 
 def _renew(told) -> int:
     chosen = _chosen(told)
-    if not told.check:
-        files.make_folder(told.state)
-    failed = False
-    with nullcontext() if told.check else files.locked(os.path.join(told.state, "renewals")):
+    _load(told)
+    failed, locked_out = False, None
+    with ExitStack() as held:
+        if not told.check:
+            folders.make(told.state)
+            try:
+                held.enter_context(locks.locked(os.path.join(told.state, "renewals")))
+            except HostFileError as error:  # as loud as any other failure
+                locked_out = error
         learnt = defaultdict(dict)
         for path in chosen:
-            failed = not _renew_one(path, told, learnt) or failed
-    return 1 if _write_metrics(told) or failed else 0
+            failed = not _renew_one(path, told, learnt, locked_out) or failed
+        # Under the lock, since whoever replaces this zipapp waits for it: nothing can be loaded of it after that.
+        return 1 if _write_metrics(told) or failed else 0
 
 
-def _renew_one(path: str, told, learnt: dict) -> bool:
-    """Whether all is well with it. learnt: {URLs of a CA: what it said to other certificates}."""
+def _load(told) -> None:
+    """Load what a run needs before it waits for its lock: whoever replaces this zipapp may be who holds it."""
+    for name in [".renewal"] + [".metrics", ".status"] * bool(told.metrics):
+        importlib.import_module(name, __package__)
+
+
+def _renew_one(path: str, told, learnt: dict, locked_out) -> bool:
+    """Whether all is well with it. learnt: {URLs of a CA: what it said to other certificates}; locked_out: why it cannot be."""
     from . import renewal
 
     subject = path
@@ -131,7 +145,7 @@ def _renew_one(path: str, told, learnt: dict) -> bool:
         subject = one.certificate_path
         past = history.load(told.state, os.path.basename(path))
         outcome, reasons, warnings = renewal.run(
-            one, past, durations.now(), told.force, told.check, learnt[tuple(one.connection.urls)]
+            one, past, durations.now(), told.force, told.check, learnt[tuple(one.connection.urls)], problem=locked_out
         )
     except StepCAError as error:
         _complain(subject, error)
@@ -173,12 +187,12 @@ def _enrol(told) -> int:
     if told.token_file == "-":
         token = enrolment.read_token(sys.stdin)
     else:
-        with files.explained("read", told.token_file), open(
+        with places.explained("read", told.token_file), open(
             told.token_file, encoding="ascii", errors="replace"
         ) as stream:
             token = enrolment.read_token(stream)
-    path = os.path.join(told.config, configuration.name_of(certificate))
-    files.make_folder(told.state)
+    path = os.path.join(told.config, record.name_of(certificate))
+    folders.make(told.state)
     outcome, reasons, _warnings = enrolment.enrol(path, told.state, given, token, durations.now())
     if outcome == "none":
         _say("%s: nothing to do" % certificate)
@@ -194,9 +208,9 @@ def _chosen(told) -> list:
         if not found:
             _say("There are no certificates: %s holds no configuration." % told.config)
         return found
-    paths = [os.path.join(told.config, configuration.name_of(os.path.abspath(one))) for one in told.certificates]
+    paths = [os.path.join(told.config, record.name_of(os.path.abspath(one))) for one in told.certificates]
     for certificate, path in zip(told.certificates, paths):
-        if not os.path.exists(path):
+        if not places.exists(path):
             raise HostFileError(
                 "%s has no configuration in %s. Those that have one: see status." % (certificate, told.config)
             )

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -20,8 +19,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Optional
 
-from .. import connections, files, keys, wanted
+from .. import connections, keys, wanted
 from ..errors import HostFileError, OptionError, StepCAError
+from ..files import places, reading
+from .sandbox import refuse_odd
 
 FOLDER = "/etc/stepca/renew.d"
 VERSION = 1
@@ -116,17 +117,9 @@ class Configuration:
         hooks = {"reload": services, "run_after": self.run_after, "on_failure": self.on_failure}
         return dict(self.options, rollback=self.rollback, served=served, **hooks)
 
-    def folders(self) -> list:
-        """The folders that a renewal writes to, links followed."""
-        paths = [path for name, path in self.options.items() if name in wanted.WRITTEN and path]
-        return sorted({os.path.dirname(os.path.realpath(path)) for path in paths})
-
-
-def name_of(certificate_path: str) -> str:
-    """The name of the configuration of this certificate: readable, and its own."""
-    digest = hashlib.sha256(certificate_path.encode("utf-8", "surrogateescape")).hexdigest()
-    readable = re.sub(r"[^A-Za-z0-9._-]", "_", os.path.basename(certificate_path)).lstrip(".")
-    return "%s-%s.json" % (readable, digest[:8])
+    def written(self) -> dict:
+        """{option: path} of the files that a renewal writes."""
+        return {name: path for name, path in self.options.items() if name in wanted.WRITTEN and path}
 
 
 def never_renewed(entry: dict) -> str:
@@ -230,6 +223,8 @@ def _options(given) -> dict:
             raise OptionError("%s: %r is no value for it" % (name, value))
         if (name.endswith("_path") or name.endswith("_file")) and not os.path.isabs(value):
             raise OptionError("%s: %r is not an absolute path" % (name, value))
+        if name in wanted.WRITTEN:
+            refuse_odd(value, name)
     return given
 
 
@@ -295,7 +290,7 @@ def _words(content: dict, name: str) -> list:
 
 def load(path: str) -> Configuration:
     """The configuration in this file; HostFileError says what is wrong with it, and what to do."""
-    text = files.read(path)
+    text = reading.read(path)
     if text is None:
         raise HostFileError("There is no configuration %s. %s" % (path, _REMEDY))
     try:
@@ -308,9 +303,13 @@ def load(path: str) -> Configuration:
 
 def paths(folder: str) -> list:
     """All configurations in this folder, in order of name; HostFileError."""
-    with files.explained("list", folder):
-        try:
-            names = os.listdir(folder)
-        except FileNotFoundError:
+    with places.explained("list", folder), places.entered(folder) as found:
+        if found is None:
             return []
-    return [os.path.join(folder, name) for name in sorted(names) if name.endswith(".json") and name[0] != "."]
+        if not found.ours:
+            raise HostFileError(
+                "Others can change the configurations in %s (%s), and what stands there is run: no renewer reads them. Let only "
+                "root write to that folder and those above it, or name another one." % (folder, found.why_foreign())
+            )
+        names = found.names()
+    return [os.path.join(folder, name) for name in names if name.endswith(".json") and name[0] != "."]

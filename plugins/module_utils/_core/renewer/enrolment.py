@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 
-from .. import connections, files, jws
+from .. import connections, jws
 from ..errors import OptionError
+from ..files import folders, places, reading, replacing
 from . import configuration, history, renewal
 
 _LARGEST_TOKEN = 64 * 1024
@@ -33,7 +34,7 @@ def entry_for(path: str, given: dict, token: str) -> tuple:
     path: of the configuration, which may be missing; given: options of stepca_certificate, ca_url, ca_fingerprint.
     """
     entry, connection = {}, connections.Connection([], [])
-    if os.path.exists(path):
+    if places.exists(path):
         known = configuration.load(path)
         entry, connection = known.entry(), known.connection
     entry.update({name: value for name, value in given.items() if value and name in configuration.OPTIONS})
@@ -74,9 +75,10 @@ def enrol(path: str, memory: str, given: dict, token: str, now) -> tuple:
     entry, connection = entry_for(path, given, token)
     text = configuration.make(entry, connection)
     one = configuration.parse(text)
-    for folder in one.folders() + [os.path.dirname(path)]:
-        files.make_folder(folder)
+    for file in one.written().values():
+        folders.make(os.path.dirname(file), marked=True)
+    folders.make(os.path.dirname(path))
     outcome = renewal.run(one, history.load(memory, os.path.basename(path)), now, tokens={"sign": [token]})
-    if files.read(path) != text:
-        files.put(path, text, 0o644)
+    if reading.read(path) != text:
+        replacing.put(path, text, 0o644)
     return outcome

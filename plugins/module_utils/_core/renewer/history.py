@@ -11,10 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import Optional
 
-from .. import durations, files
+from .. import durations
 from ..errors import OptionError
+from ..files import places, reading
 
-FOLDER = "/var/lib/stepca"
+FOLDER = places.STATE
 
 
 @dataclass
@@ -33,15 +34,17 @@ class History:
 
     def save(self) -> None:
         """Write it down; HostFileError."""
+        from ..files import replacing
+
         content = {name: value for name, value in vars(self).items() if name != "path"}
-        files.put(self.path, (json.dumps(content, sort_keys=True) + "\n").encode("ascii"), 0o644)
+        replacing.put(self.path, (json.dumps(content, sort_keys=True) + "\n").encode("ascii"), 0o644)
 
 
 def load(folder: str, name: str) -> History:
     """The history of the configuration of this name; of what makes no sense nothing is believed. HostFileError."""
     history = History(os.path.join(folder, name))
     try:
-        content = json.loads((files.read(history.path) or b"{}").decode("utf-8"))
+        content = json.loads((reading.read(history.path) or b"{}").decode("utf-8"))
     except (ValueError, RecursionError):
         return history
     for key, fits in _SHAPE.items():

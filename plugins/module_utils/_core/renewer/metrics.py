@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from .. import durations, files
+from .. import durations
+from ..errors import HostFileError
+from ..files import reading, replacing
 
 #: (name, what it says, how it is read from a row of status, None where there is nothing to say)
 _GAUGES = (
@@ -42,6 +44,9 @@ _GAUGES = (
 )
 
 
+_FIRST = b"# HELP stepca_certificate_"
+
+
 def render(rows: list) -> str:
     """The text format of Prometheus, version 0.0.4."""
     lines = []
@@ -54,8 +59,18 @@ def render(rows: list) -> str:
 
 
 def write(path: str, rows: list) -> None:
-    """Replace the file as one; HostFileError."""
-    files.put(path, render(rows).encode("utf-8", "surrogateescape"), 0o644)  # node_exporter is another user
+    """Replace the file as one; HostFileError, and for a file that holds something else."""
+    content = reading.read(path)
+    if content is not None and not is_ours(content):
+        raise HostFileError(
+            "%s is no file of ours: it holds something else than metrics. Name another path, or remove it." % path
+        )
+    replacing.put(path, render(rows).encode("utf-8", "surrogateescape"), 0o644)  # node_exporter is another user
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether a file of metrics was written here, or holds nothing."""
+    return not content.strip() or content.startswith(_FIRST)
 
 
 def _seconds(time):

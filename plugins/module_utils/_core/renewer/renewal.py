@@ -11,13 +11,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import importlib
-import os
 from contextlib import suppress
 from datetime import datetime
 
-from .. import by_host, certificates, connections, durations, files, fileset, record
+from .. import by_host, certificates, connections, durations, fileset, record
 from ..errors import CertificateError, Overtaken, StepCAError, TransportError
-from ..wanted import OUTPUTS
+from ..files import attributes, places
 from . import history, served
 
 _ONLY_A_PLAY = "Only a play can issue it anew: run the one that enrolled this host"
@@ -48,7 +47,7 @@ class Renewal:
         context = self._context(bool(tokens))
         answer = by_host.examine(self._asked(), context, self._one.connection)
         if answer["outcome"] == "issued" and not tokens:
-            missing = not os.path.exists(self._wanted.certificate_path)
+            missing = not places.exists(self._wanted.certificate_path)
             advice = self._one.enrolment if missing else _ONLY_A_PLAY + "."
             raise CertificateError("%s: %s. %s" % (self._one.certificate_path, "; ".join(answer["reasons"]), advice))
         if self._force and answer["outcome"] in ("rekeyed", "renewed"):
@@ -71,6 +70,7 @@ class Renewal:
             former = self._snapshot(context) if self._one.rollback and outcome != "issued" else {}
             done = self._obtain(context, answer, tokens or {})
             outcome, reasons = done["outcome"], reasons + done["reasons"]
+            answer["warnings"] += done["warnings"]
         if self._past.pending:
             self._tell(context, former)
             if outcome == "none":
@@ -108,14 +108,14 @@ class Renewal:
             learnt=self._learnt,
         )
 
-    def _inherit(self, path: str, target: str, kind: str) -> list:
-        """The `finish` of fileset: what replaces a file gets its owner, mode and SELinux context."""
-        if path != target:
-            pair = self._wanted.key_path if kind == "key" else self._wanted.certificate_path
-            files.inherit(path, target, pair, 0o600 if kind == "key" else 0o644)
-            if not os.path.exists(target) and kind in self._wanted.attributes:
-                files.dress(path, self._wanted.attributes[kind])
-        return []
+    def _inherit(self, _target: str, kind: str, staged=None, look=False) -> list:
+        """The `finish` of fileset: what replaces a file gets what the configuration names, and else what that file has."""
+        if staged is None or look:
+            return []
+        pair = self._wanted.key_path if kind == "key" else self._wanted.certificate_path
+        if staged.ours and staged.former is None and pair and places.is_ours(pair) and places.exists(pair):
+            staged.former = attributes.Former(pair)  # of the pair that it is made of
+        return attributes.dress(staged, self._wanted.attributes.get(kind) or {}, kind)
 
     def _obtain(self, context: fileset.Context, answer: dict, tokens: dict) -> dict:
         asked = {"outcome": answer["outcome"], "csr": answer.get("csr"), "digest": answer["digest"]}
@@ -125,17 +125,14 @@ class Renewal:
         return ladder.Ladder(self._wanted, context, self._one.connection, asked, tokens).run()
 
     def _snapshot(self, context: fileset.Context) -> dict:
-        """{path: (content, kind)} of the set as it is; what an earlier rollback did not come to is made anew of the pair."""
-        from .. import outputs
+        """{path: (content, kind)} of the set as it is, made of the pair; the record as it stands."""
+        from .. import replacement
 
-        listed = [(path, kind) for _option, path, kind in fileset.written(self._wanted)]
-        listed.append((record.path_of(self._wanted.certificate_path), "record"))
-        known = {path: (files.read(path), kind) for path, kind in listed}
         found = fileset.read(self._wanted, context)
-        pair = fileset.pair_of(self._wanted, found.chain, found.key, found.roots)
-        for option in fileset.compare_derived(self._wanted, found):
-            known[self._wanted.outputs[option]] = (outputs.make(option, pair), OUTPUTS[option])
-        return {path: one for path, one in known.items() if one[0] is not None}
+        former = replacement.as_found(self._wanted, found, [option for option, _path, _kind in self._wanted.written()])
+        place = record.path_of(self._wanted.certificate_path)
+        kept = record.believed(place)
+        return dict(former, **({} if kept is None else {place: (kept, "record")}))
 
     def _tell(self, context: fileset.Context, former: dict) -> None:
         """Tell the services, and see that the port serves the new certificate; HookError, StillServed.
@@ -171,9 +168,16 @@ class Renewal:
         return "The former files are back in their places. The next run tries again."
 
 
-def run(one, past: history.History, now: datetime, force=False, dry=False, learnt=None, tokens=None) -> tuple:
-    """Renewal.run, remembered; and on_failure run where it failed. StepCAError as of Renewal."""
+def run(
+    one, past: history.History, now: datetime, force=False, dry=False, learnt=None, tokens=None, problem=None
+) -> tuple:
+    """Renewal.run, remembered; and on_failure run where it failed. StepCAError as of Renewal.
+
+    problem: a StepCAError that keeps it from being run at all.
+    """
     try:
+        if problem:
+            raise problem
         renewal = Renewal(one, past, now, force, dry, learnt)
         try:
             outcome = renewal.watch() if one.only_by_play else renewal.run(tokens)
@@ -190,7 +194,7 @@ def run(one, past: history.History, now: datetime, force=False, dry=False, learn
 
 def _load_all() -> None:
     """Load what a renewal takes, before anything is replaced: a play may replace this zipapp itself meanwhile."""
-    for name in ("..ladder", "..outputs", "..replacement", ".services"):
+    for name in ("..files.folders", "..ladder", "..outputs", "..replacement", ".services"):
         importlib.import_module(name, __package__)
 
 

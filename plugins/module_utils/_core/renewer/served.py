@@ -9,7 +9,8 @@ import time
 from contextlib import suppress
 
 from .. import certificates
-from ..errors import StepCAError, TransportError
+from ..errors import HostFileError, StepCAError, TransportError
+from ..files import reading
 
 _SECONDS = 5.0
 #: How long a service that was told may take until it serves the new certificate.
@@ -64,13 +65,14 @@ def _serial(host: str, port: int, options: dict, sans: list) -> int:
     import socket
     import ssl
 
-    from .. import https
+    from .. import https, identity
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE  # whose certificate it is, the serial tells
-    with suppress(OSError, ValueError):  # where the service asks for a client's, our own may do
-        context.load_cert_chain(options["certificate_path"], options.get("key_path"), password="")
+    with suppress(OSError, ValueError, HostFileError):  # where the service asks for a client's, our own may do
+        chain, key = [reading.read(options.get(name) or "/") for name in ("certificate_path", "key_path")]
+        identity.present(context, chain or b"", key or b"")
     domains = [san.value for san in sans if san.kind == "dns" and "*" not in san.value]
     try:
         plain = socket.create_connection((host, port), _SECONDS)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from datetime import datetime
 
-from .. import certificates, durations, info, record
+from .. import certificates, durations, info, ownership, record
 from ..errors import StepCAError
+from ..files import places
 from . import configuration, history, served
 
 #: From fine to worst; what monitoring is told is the worst of all: 0, 1, 1, 2.
@@ -36,10 +37,11 @@ def look(path: str, memory: str, now: datetime) -> dict:
         asked, trust = one.wanted(), one.connection
         files = (asked.certificate_path, asked.key_path, asked.renew_before)
         row.update(look_at_files(*files, trust.roots, trust.fingerprints, now))
-        if not os.path.exists(one.certificate_path):
+        ownership.refuse_unowned(asked)
+        if not places.exists(one.certificate_path):
             row["problem"] += " " + one.enrolment
     except StepCAError as error:
-        return dict(row, problem=str(error))
+        return judged(dict(row, problem=str(error)))
     stale = served.problem(one)
     row["served"] = None if one.served is None else not stale
     seen = [one for one in (row["problem"], stale) if one and one.rstrip(".") not in past.error]
@@ -68,7 +70,7 @@ def look_at_files(path: str, key_path, renew_before, roots, fingerprints: list, 
     if found["key_matches"] is False:
         problem = "The key %s is missing, or belongs to another certificate." % key_path
     elif found["chain_ok"] is False and row["state"] != "expired":
-        known = roots or record.roots(record.read(path), fingerprints)
+        known = roots or record.roots(record.read(path, chain), fingerprints)
         problem = "It does not lead to a trusted root: %s." % certificates.chain_problem(chain, known, now)
     return judged(dict(row, problem=problem))
 

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from datetime import datetime
 
-from .. import certificates, durations, extensions, files
+from .. import certificates, durations, extensions
 from ..errors import HostFileError, StepCAError
+from ..files import places
 from . import configuration, status
 
 #: Who says that a certificate is there.
@@ -54,7 +56,7 @@ def _named(entry: dict, roots, fingerprints: list, now: datetime) -> dict:
     path = str(entry.get("certificate_path"))
     try:
         threshold = durations.parse_threshold(entry.get("renew_before") or "33%", "renew_before")
-        real = files.resolve(path, "certificate_path")
+        real = places.resolve(path, "certificate_path")
         row = status.look_at_files(real, entry.get("key_path"), threshold, roots, fingerprints, now)
     except StepCAError as error:
         row = dict(status.UNKNOWN, problem=str(error))
@@ -65,8 +67,10 @@ def _in_folder(folder: str, now: datetime) -> tuple:
     """(rows of the certificates in it that are for hosts, what could not be looked at or "")."""
     rows = {}
     try:
-        with files.explained("list", folder):
-            names = sorted(name for name in os.listdir(folder) if name.endswith(_SUFFIXES) and name[0] != ".")
+        with places.explained("list", folder), places.entered(folder) as here:
+            if here is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+            names = [name for name in here.names() if name.endswith(_SUFFIXES) and name[0] != "."]
     except HostFileError as error:
         return [], str(error)
     for name in names[:MOST_FILES]:
@@ -81,9 +85,9 @@ def _in_folder(folder: str, now: datetime) -> tuple:
 def _of_file(path: str, now: datetime):
     """The certificate in a file nobody told us of, or None where it holds none for a host. Whose it is, its issuer tells."""
     try:
-        found = os.stat(path)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
-            return None
+        with places.opened(path) as place:
+            if not place.status or not stat.S_ISREG(place.status.st_mode) or place.status.st_size > LARGEST_FILE:
+                return None
         chain = certificates.read(path)[0]
         if not chain or extensions.asks_to_be_ca(chain[0].extensions):
             return None
