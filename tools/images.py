@@ -25,6 +25,7 @@ SUITES: Mapping[str, str] = {"debian11": "bullseye", "debian12": "bookworm", "de
 
 # All that scenarios need: a node downloads nothing while it runs.
 PACKAGES = (
+    "acl",
     "ca-certificates",
     "cron",
     "curl",

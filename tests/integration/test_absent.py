@@ -17,6 +17,8 @@ from tests.integration.support import connection, enrolment
 from tests.integration.test_revoke import listed
 from tools.authority import Provisioner
 
+pytestmark = pytest.mark.oldest_core
+
 
 def gone(name, **options):
     """The options of a removal."""

@@ -18,6 +18,8 @@ from tests.integration.tokens import make_token, spend
 from tools.authority import Provisioner
 from tools.ports import free_port
 
+pytestmark = pytest.mark.one_core
+
 STRANGER = Provisioner("stranger")
 
 
@@ -178,7 +180,6 @@ def token_rows(authority):
     ]
 
 
-@pytest.mark.one_core
 def test_tokens_that_serve_nothing(play, host, authority):
     """Each with its words; the token itself is never shown."""
     enrol(authority, play, host)
@@ -202,7 +203,6 @@ def two_due(token):
     return {**dict.fromkeys([*PAIR, "sans"]), "certificates": [entry, second], "token": token}
 
 
-@pytest.mark.one_core
 def test_names_refused_by_policy(play, host, policy_authority):
     """In the CA's own words."""
     enrol(policy_authority, play, host)
@@ -238,7 +238,6 @@ if sys.prefix == os.environ["SHIFTED_PREFIX"]:
 """
 
 
-@pytest.mark.one_core
 @pytest.mark.parametrize("hours", [1, -1])
 def test_clocks_an_hour_apart(play, host, core, authority, tmp_path, hours):
     """The controller's clock is wrong, the host's and the CA's are right: the failure says by how much."""

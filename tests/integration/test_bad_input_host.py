@@ -87,7 +87,7 @@ PLACES = {
     ),
     "missing-key": Place(["The folder", "/nowhere is missing"], options=at("key_path", "{}/nowhere/site.key")),
     "missing-link": Place(["/nowhere is missing"], link("site.crt", "nowhere/site.crt")),
-    "readonly": Place(["Cannot write", "Permission denied", "use become"], lambda folder: folder.chmod(0o555)),
+    "readonly": Place(["Cannot write", "Permission denied", "path"], lambda folder: folder.chmod(0o555)),
     "below-a-file": Place(
         ["Not a directory", "A part of the path is a file"],
         write("file", b""),
@@ -242,7 +242,7 @@ def small_disk(tmp_path):
     mounted = []
 
     def mount(folder, pages):
-        size = "size=%d" % (pages * os.sysconf("SC_PAGESIZE"))
+        size = "mode=0755,size=%d" % (pages * os.sysconf("SC_PAGESIZE"))
         done = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", size, "none", folder], capture_output=True, text=True, check=False
         )

@@ -99,7 +99,9 @@ def test_every_damage_is_mended_once(play, host, authority):
         assert (seen.serial == serials[name]) == (not words), name
         assert mode(tls / (name + ".key")) == "0600"
     assert leftovers(host) == []
-    assert backups(host) == {"foreign.crt", "foreign.key", "key-of-another.key"}, "what this CA did not issue is kept"
+    assert backups(host) == {"foreign.crt", "foreign.key", "key-of-another.key", "key-rubbish.key", "rubbish.crt"}, (
+        "what this CA did not issue, or nobody can read, is kept"
+    )
     told = [path for one in run["mend"]["results"] for path in one["backup_files"]]
     assert sorted(told) == sorted(str(path) for path in tls.glob(".*.stepca.backup"))
 

@@ -14,6 +14,8 @@ from tests.integration.pairs import CERTIFICATE, GROUP, TLS, pair
 from tests.integration.support import connection, enrolment
 from tools.authority import Provisioner
 
+pytestmark = pytest.mark.oldest_core
+
 INFO = "privatepki.stepca.stepca_certificate_info"
 ABSENT = {
     "exists": False,

@@ -15,6 +15,8 @@ from tests.integration.test_expiry_report import unreachable
 from tools.authority import Provisioner
 from tools.ports import free_port
 
+pytestmark = pytest.mark.one_core
+
 DOCTOR = "privatepki.stepca.doctor"
 SHOW = "Show what was found"
 RENEWER = {"stepca_renewer_path": PATHS["path"]}
@@ -78,7 +80,6 @@ WRONG = {
 }
 
 
-@pytest.mark.one_core
 @pytest.mark.parametrize("name", list(WRONG))
 def test_what_is_wrong(host, doctor, new_authority, name):
     """One thing is wrong: its line says so, the run fails, nothing is issued, and no password is shown."""

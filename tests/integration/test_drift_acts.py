@@ -140,8 +140,11 @@ def test_files_that_are_damaged(play, host, authority, tmp_path):
     for way in HARMS:
         opened = ["pkcs12", "-in", tls / ("outputs-%s.p12" % way), "-passin", "pass:first", "-nokeys"]
         assert "outputs-%s.example.com" % way in openssl(*opened)
-    assert backups(host) == {"reversed.crt", "reversed.key"}, (
-        "its first certificate is none that this CA gave to a host"
+    unreadable = ["outputs-garbage" + ending for ending in (*OUTPUTS.values(), ".p12")]
+    unreadable += ["certificate-garbage.crt", "key-garbage.key"]
+    foreign = ["reversed.crt", "reversed.key", "intermediate-foreign.crt"]
+    assert backups(host) == {*unreadable, *foreign}, (
+        "what is cut short is ours and repaired; what nobody can read is kept"
     )
 
 

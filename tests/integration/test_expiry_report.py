@@ -20,6 +20,8 @@ from tests.integration.support import as_variables, connection
 from tools.hosts import Host
 from tools.ports import free_port
 
+pytestmark = pytest.mark.one_core
+
 REPORT = "privatepki.stepca.expiry_report"
 READ = "Read the certificates of each host"
 

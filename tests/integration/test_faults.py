@@ -24,6 +24,8 @@ from tests.integration.pairs import CERTIFICATE, GROUP, pair
 from tests.integration.support import enrolment
 from tools.commands import wait_until
 
+pytestmark = pytest.mark.one_core
+
 TIMEOUT, RETRIES = 1, 1
 #: The longest that requests to one URL may take: each round in full, and the longest pause between them.
 BOUND = (RETRIES + 1) * TIMEOUT + RETRIES * 0.2 * 1.5
@@ -189,7 +191,6 @@ def test_list_of_revoked_certificates(play, host, authority, proxied, request_fr
     assert not run.changed
 
 
-@pytest.mark.one_core
 def test_revoke(play, authority, proxied):
     """What was revoked although its answer was lost is told as a failure; revoking it again would be fine."""
     rows = proxied("POST /1.0/revoke")
@@ -198,7 +199,6 @@ def test_revoke(play, authority, proxied):
     check(run, rows)
 
 
-@pytest.mark.one_core
 def test_root(play, authority, proxied):
     """Whoever is asked for the root is not trusted yet, and not quoted: what he did is told, not what he said."""
     rows = proxied("GET /1.0/root/")
@@ -210,7 +210,6 @@ def test_root(play, authority, proxied):
     check(run, rows, {**told, "html": told["rubbish"]})
 
 
-@pytest.mark.one_core
 def test_provisioners(play, authority, proxied, tmp_path):
     """The provisioner's key is the CA's own to hand out, opened by its password."""
     rows = proxied("GET /1.0/provisioners")

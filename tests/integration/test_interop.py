@@ -13,6 +13,8 @@ from tests.integration.judging import judge, openssl, see, traffic
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, pair
 from tests.integration.support import as_variables, connection, enrolment, openssl_verify
 
+pytestmark = pytest.mark.one_core
+
 
 def make_request(step, path, *names):
     """A request and its key, path.csr and path.key; the first name is the subject's too."""
@@ -55,7 +57,6 @@ def test_step_reads_what_we_write(play, host, step, authority):
     assert again["results"][0]["certificate"]["serial"] == see(tls / "site.crt").serial
 
 
-@pytest.mark.one_core
 def test_step_takes_our_tokens(play, step, authority, tmp_path):
     """`step ca certificate`, and `step ca sign` with a token that is bound to the request."""
     names = ["www.example.com", "10.0.0.8"]
@@ -83,7 +84,6 @@ def test_step_takes_our_tokens(play, step, authority, tmp_path):
         assert see(tmp_path / (name + ".crt")).names == ["DNS:www.example.com", "IP Address:10.0.0.8"]
 
 
-@pytest.mark.one_core
 def test_its_tokens_serve_us(play, host, step, authority, tmp_path):
     """`step ca token` makes a token, bound to a request or not; it serves once, and for its own names alone."""
     chosen = authority.provisioner("p384")

@@ -17,6 +17,8 @@ from tests.integration.judging import make_request, openssl, post, see
 from tests.integration.pairs import CERTIFICATE, GROUP, pair
 from tests.integration.support import as_variables, connection
 
+pytestmark = pytest.mark.one_core
+
 SEC1, PKCS1, PKCS8 = "EC PRIVATE KEY", "RSA PRIVATE KEY", "PRIVATE KEY"
 KEYS = ["ansible", "p384", "p521", "rsa", "ed25519"]
 

@@ -17,6 +17,8 @@ from tests.integration.pairs import CERTIFICATE, GROUP, pair
 from tests.integration.support import enrolment
 from tests.integration.test_revoke import listed
 
+pytestmark = pytest.mark.one_core
+
 #: What comes of each lie about proofs: renewed nevertheless, issued anew for a reason, or a failure.
 AFTER_PROOFS = {
     "of another": ("issued", "only the play says which names are renewed; the certificate has dns:" + EVIL),
@@ -70,7 +72,6 @@ def test_each_lie_has_its_end():
     assert sorted(AFTER_FORMERS) == sorted(lies.FORMERS)
 
 
-@pytest.mark.one_core
 def test_only_its_own_certificate_is_renewed(play, liar, new_authority):
     """No proof of other names reaches the CA; what is got anew has the task's names."""
     authority = new_authority()
@@ -105,7 +106,6 @@ def test_only_its_own_certificate_is_renewed(play, liar, new_authority):
     assert leftovers(host) == []
 
 
-@pytest.mark.one_core
 @pytest.mark.parametrize("by", ["controller", "host"])
 def test_only_its_own_certificate_is_revoked(play, liar, new_authority, tmp_path, by):
     """Nobody's certificate is revoked on the word of a host that does not show its key."""
@@ -129,7 +129,6 @@ def test_only_its_own_certificate_is_revoked(play, liar, new_authority, tmp_path
     assert "Traceback" not in run.output
 
 
-@pytest.mark.one_core
 def test_serials_that_are_none(play, liar, new_authority):
     """A failure with a sentence, and never "not revoked"."""
     authority = new_authority()
@@ -143,7 +142,6 @@ def test_serials_that_are_none(play, liar, new_authority):
     assert [bool(one.get("failed")) for one in failure["results"]] == [True] * len(lies.SERIALS) + [False]
 
 
-@pytest.mark.one_core
 @pytest.mark.parametrize("by", ["controller", "host"])
 def test_nothing_is_signed_for_what_is_to_go(play, liar, authority, by):
     """A host that is told to remove a certificate cannot ask for one instead."""

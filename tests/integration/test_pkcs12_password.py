@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import secrets
 
+import pytest
+
 from tests.integration.derived import blocks, encryption_of, judge_pkcs12
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, pair
 from tests.integration.support import enrolment
 from tools.canary import find_in_bytes, find_in_files, find_in_text
+
+pytestmark = pytest.mark.oldest_core
 
 
 def test_the_password_shows_nowhere(play, host, core, authority):

@@ -8,11 +8,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.integration.judging import judge, mode, see, traffic, tree
 from tests.integration.pairs import everything, pair
 from tests.integration.renewing import PATHS, RENEWER, Renewer, tasks
 from tests.integration.support import connection
 from tests.integration.test_renewal import DUE, LIFE, until_due
+
+pytestmark = pytest.mark.oldest_core
 
 
 def test_renew_what_is_due(play, host, authority):

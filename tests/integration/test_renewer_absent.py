@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.integration.judging import tree
 from tests.integration.pairs import pair
 from tests.integration.renewing import PATHS, RENEWER, set_up
 from tests.integration.support import connection
+
+pytestmark = pytest.mark.oldest_core
 
 
 def test_with_the_last_certificate_the_renewer_goes(play, host, authority):

@@ -84,7 +84,7 @@ def test_status_for_anybody(play, host, authority):
     """Who may not read the key is told the rest; who may not write is told so in one line."""
     if os.geteuid() or not shutil.which("setpriv"):
         pytest.skip("only root can give files to somebody else, and setpriv take its own powers away")
-    renewer = set_up(play, host, authority, [pair("site")])
+    renewer = set_up(play, host, authority, [pair("site", key_owner="root")])
     renewer("renew")
     for path in (host.path("/etc/tls/site.key"), host.path("/etc/tls"), renewer.state, *renewer.state.iterdir()):
         os.chown(path, 65534, 65534)

@@ -15,6 +15,8 @@ from tests.integration.rows import Row, check_failures, tasks
 from tests.integration.support import connection, enrolment
 from tools.authority import Provisioner
 
+pytestmark = pytest.mark.one_core
+
 REVOKE = "privatepki.stepca.stepca_revoke"
 #: As openssl writes the reasons.
 SPELLINGS = {"superseded": "Superseded", "keyCompromise": "Key Compromise", "privilegeWithdrawn": "Privilege Withdrawn"}
@@ -92,7 +94,6 @@ def test_each_spelling_revokes_once(play, host, revoking, tmp_path):
     assert refused["renew"]["outcome"] == "issued" and "may have been revoked" in str(refused["renew"]["reasons"])
 
 
-@pytest.mark.one_core
 def test_without_a_list(play, host, new_authority):
     """Check mode cannot know; revoking again is "ok" all the same, in the CA's own words."""
     authority = new_authority(crl=False)
@@ -107,7 +108,6 @@ def test_without_a_list(play, host, new_authority):
     run.expect_failure("501", "Revocation needs the CA's database (db in its ca.json)")
 
 
-@pytest.mark.one_core
 def test_a_token_for_revoking(play, host, revoking, tmp_path):
     """The lookup's token with purpose=revoke serves this serial, once, with no provisioner in the task; no other does."""
     settings = {"module_defaults": {GROUP: connection(revoking)}}

@@ -15,6 +15,8 @@ from tests.integration.rows import HOST, Row, check_failures, tasks
 from tests.integration.support import connection, enrolment, openssl_verify
 from tools.authority import Provisioner
 
+pytestmark = pytest.mark.one_core
+
 SIGN = "privatepki.stepca.stepca_sign"
 GREETING = """{
   "subject": {{ toJson .Subject }},
@@ -144,7 +146,6 @@ def requests():
     }
 
 
-@pytest.mark.one_core
 def test_requests_that_are_refused(play, nowhere, authority):
     """Each with its words; nothing is asked of the CA, nothing is minted."""
     table = rows(authority)
@@ -157,7 +158,6 @@ def test_requests_that_are_refused(play, nowhere, authority):
     assert secret["password"] not in run.output
 
 
-@pytest.mark.one_core
 def test_what_the_authority_makes_of_it(play, nowhere, new_authority, tmp_path):
     """Template data reach the template; a life that is too long is refused in the CA's own words; so is a second use."""
     authority = new_authority(Provisioner("ansible", rounds=100_000, template=GREETING))

@@ -17,6 +17,8 @@ from tests.integration.judging import leftovers, make_request, post
 from tests.integration.pairs import CERTIFICATE, GROUP, pair
 from tests.integration.support import enrolment
 
+pytestmark = pytest.mark.one_core
+
 
 @contextmanager
 def thief(authority, certificate, key):
@@ -49,7 +51,6 @@ def thief(authority, certificate, key):
         server.shutdown()
 
 
-@pytest.mark.one_core
 def test_a_stolen_token_serves_no_other_request(play, host, authority, tmp_path):
     """The real CA refuses it for the thief's own request of the same names, and would have taken it for the host's."""
     tls = host.path("/etc/tls")

@@ -14,6 +14,8 @@ from tests.integration.pairs import CERTIFICATE, GROUP, pair
 from tests.integration.support import connection, enrolment
 from tools.authority import Provisioner
 
+pytestmark = pytest.mark.oldest_core
+
 NAMES = ["www.example.com", "10.0.0.7"]
 
 
@@ -43,7 +45,6 @@ def by_openssl(step, authority, host, tmp_path, name, *kind):
     step("ca", "sign", tmp_path / (name + ".csr"), tls / (name + ".crt"), *who, where=True)
 
 
-@pytest.mark.oldest_core
 def test_what_fits_stays(play, host, authority, step, by_step, tmp_path):
     """The first run issues nothing and moves nothing; owner and mode apart. What is due later is renewed with its key."""
     tls = host.path("/etc/tls")
@@ -87,7 +88,6 @@ def test_what_fits_stays(play, host, authority, step, by_step, tmp_path):
         assert public == openssl("pkey", "-in", tls / (name + ".key"), "-pubout")
 
 
-@pytest.mark.oldest_core
 def test_what_does_not_fit_says_why(play, host, authority, new_authority, step, by_step, tmp_path):
     """In the words of the guide, and it is issued anew."""
     tls = host.path("/etc/tls")
@@ -125,7 +125,6 @@ def test_what_does_not_fit_says_why(play, host, authority, new_authority, step, 
     failed.expect_failure("is encrypted with a password", "name another key_path")
 
 
-@pytest.mark.one_core
 def test_words_of_certctl(play, host, authority, tmp_path):
     """Its environment as it is, and 90 days."""
     chosen = authority.provisioner("long")

@@ -19,6 +19,8 @@ from tests.integration.rows import Row, check_failures, run_unchanged, tasks
 from tests.integration.support import connection, enrolment
 from tools.pki import make_root
 
+pytestmark = pytest.mark.one_core
+
 UNTRUSTED = ["its certificate is not trusted", "Only the roots of ca_fingerprint or ca_root count"]
 ROOTS = {"root_path": "{{ host_root }}/etc/tls/roots.pem"}
 

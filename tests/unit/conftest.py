@@ -10,6 +10,8 @@ import sys
 import types
 from pathlib import Path
 
+import pytest
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 COLLECTION = "ansible_collections.privatepki.stepca"
 
@@ -34,6 +36,16 @@ def pytest_terminal_summary(terminalreporter) -> None:
         for name, value in report.user_properties:
             if name == "points":
                 terminalreporter.write_line("%s: %s" % (report.nodeid.rpartition("::")[2], value))
+
+
+@pytest.fixture(autouse=True)
+def fixture_state(tmp_path_factory, monkeypatch):
+    """What root keeps on a host lies elsewhere in a test."""
+    from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import places
+
+    state = tmp_path_factory.mktemp("state") / "stepca"
+    monkeypatch.setattr(places, "STATE", str(state))
+    return state
 
 
 # ansible-test has its own way and comes first.

@@ -11,7 +11,8 @@ import stat
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, files, issuing, keys, wanted
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, issuing, keys, wanted
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import attributes, places, reading
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 
 CA = pki.Authority()
@@ -41,15 +42,18 @@ class Finish:
         self.dry = dry
         self.calls = []
 
-    def __call__(self, path, target, kind):
+    def __call__(self, target, kind, staged=None, look=False):
+        path = staged.path if staged else target
         self.calls.append((os.path.basename(path), os.path.basename(target), kind))
         mode = 0o600 if kind == "key" else 0o644
+        if staged:
+            attributes.inherit(staged, {})
         if not os.path.exists(path) or stat.S_IMODE(os.stat(path).st_mode) == mode:
             return []
-        if not self.dry:
-            with files.explained("set owner, group or mode of", target):
+        if not (self.dry or look):
+            with places.explained("set owner, group or mode of", target):
                 os.chmod(path, mode)
-        return ["the mode of %s differs" % target]
+        return [] if staged else ["the mode of %s differs" % target]
 
 
 def enrol(folder, signer=CA, told=None, **changes):
@@ -63,7 +67,7 @@ def enrol(folder, signer=CA, told=None, **changes):
 
 def pair_of(folder) -> tuple:
     """(fingerprint of the certificate's key, of the private key, the certificate's names), None where missing."""
-    chain, key = files.read(str(folder / "site.crt")), files.read(str(folder / "site.key"))
+    chain, key = reading.read(str(folder / "site.crt")), reading.read(str(folder / "site.key"))
     leaf = x509.load_pem_x509_certificate(chain) if chain else None
     return (
         leaf and keys.fingerprint(leaf.public_key()),

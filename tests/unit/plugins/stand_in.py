@@ -195,10 +195,8 @@ def _proved(proof: str, clock):
 
 def _shown(identity):
     """The certificate that a client shows, whose key it must have."""
-    certificate_path, key_path = identity
-    with open(certificate_path, "rb") as stream:
-        leaf = x509.load_pem_x509_certificates(stream.read())[0]
-    with open(key_path, "rb") as stream:
-        key = serialization.load_pem_private_key(stream.read(), None)
+    chain, key_pem = identity
+    leaf = x509.load_pem_x509_certificates(chain)[0]
+    key = serialization.load_pem_private_key(key_pem, None)
     assert key.public_key() == leaf.public_key()
     return leaf

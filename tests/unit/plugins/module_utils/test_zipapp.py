@@ -14,6 +14,7 @@ import zipfile
 import pytest
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _zipapp
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import installation
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.renewer.renewing import start
 
 
@@ -50,6 +51,16 @@ def test_it_holds_what_it_imports_and_nothing_of_ansible():
     assert {"__main__.py", "stepca/__init__.py", "stepca/renewer/command.py", "stepca/ladder.py"} <= names
     assert not [name for name in names if b"import ansible" in archive.read(name)]
     assert "stepca/renewer/installation.py" not in names, "which is the module's"
+    layer = {"stepca/files/%s.py" % one for one in ("__init__", "places", "reading", "staging", "replacing", "locks")}
+    assert layer <= names
+
+
+def test_it_is_known_again_as_ours():
+    """What is not is kept where a renewer is to be put."""
+    content = _zipapp.build()
+    assert installation._is_renewer(content)
+    for other in (b"#!/bin/sh\n", b"#!/usr/bin/env python3\nprint()\n", content[23:], b"PK"):
+        assert not installation._is_renewer(other)
 
 
 def test_help_runs_alone(program):

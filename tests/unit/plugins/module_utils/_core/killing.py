@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, issuing, record
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import locks, places
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA, ISSUED_AT, ask, context, enrol
 
@@ -127,7 +128,9 @@ class Scenario:
         return {**paths, **chosen}
 
     def prepare(self, folder: Path) -> None:
-        """The former set."""
+        """The former set. The lock is made once and stays, so it is made before anything is counted."""
+        with locks.locked(str(folder / "site.crt")):
+            pass
         if self.before is not None:
             then = context(now=pki.NOW + self.former_life[0] + HOUR / 60)
             enrol(folder, _Signer(self.former_life), then, **self.options(folder, self.before))
@@ -245,6 +248,7 @@ def assert_whole(folder: Path, scenario: Scenario) -> None:
 def main() -> None:
     """Play a scenario in a folder: for strace. What comes before the scenario's own run ends with a mkdir."""
     scenario, folder = SCENARIOS[sys.argv[1]], Path(sys.argv[2])
+    places.STATE = str(folder.parent / "state")  # of this host nothing is touched
     scenario.prepare(folder)
     os.mkdir(str(folder) + BEGUN)
     scenario.run(folder)

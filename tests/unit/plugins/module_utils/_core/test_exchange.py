@@ -12,13 +12,14 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import csr, exchange, files, issuing
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import csr, exchange, issuing
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     CertificateError,
     CsrError,
     HostFileError,
     OptionError,
 )
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import reading
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import (
     CA,
@@ -86,7 +87,9 @@ def test_roots_are_asked_for_where_the_record_has_only_some(tmp_path):
     assert not exchange.examine(ask(tmp_path), context(roots=None, fingerprints=both))["needs_roots"]
     # The certificate of somebody else, whose root is trusted too, but not in the record.
     chain = FOREIGN.sign(
-        pki.request_pem(serialization.load_pem_private_key(files.read(str(tmp_path / "site.key")), None), ["a.example"])
+        pki.request_pem(
+            serialization.load_pem_private_key(reading.read(str(tmp_path / "site.key")), None), ["a.example"]
+        )
     )
     (tmp_path / "site.crt").write_text(chain, encoding="ascii")
     assert exchange.examine(ask(tmp_path), context(roots=None, fingerprints=both))["needs_roots"]

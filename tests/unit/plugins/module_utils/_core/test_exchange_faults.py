@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, issuing, record
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import replacing
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import (
     CA,
@@ -29,6 +30,8 @@ OLD, NEW = ["a.example"], ["b.example"]
 #: How often a replacement of an existing set calls these: three links, three renames, two files and three folders.
 CALLS = {"link": 3, "rename": 3, "fsync": 5}
 EACH_CALL = [(name, number) for name, most in CALLS.items() for number in range(1, most + 1)]
+#: Where no link can be made, the former file is copied.
+NO_LINKS = [errno.EPERM, errno.EXDEV, errno.EMLINK]
 
 
 def prepare(folder, fresh=False):
@@ -74,9 +77,9 @@ def test_the_calls_are_counted_right(tmp_path, monkeypatch):
     for name in CALLS:
         real = getattr(os, name)
 
-        def call(*args, name=name, real=real):
+        def call(*args, name=name, real=real, **kwargs):
             counts[name] = counts.get(name, 0) + 1
-            return real(*args)
+            return real(*args, **kwargs)
 
         monkeypatch.setattr(os, name, call)
     accept()
@@ -94,6 +97,41 @@ def test_a_failed_call_leaves_the_old_set(tmp_path, monkeypatch, name, number, c
             accept()
     assert {path: (tmp_path / path).read_bytes() for path in before} == before
     assert sorted(os.listdir(str(tmp_path))) == sorted(before)
+
+
+@pytest.mark.parametrize("code", NO_LINKS)
+@pytest.mark.parametrize("number", range(1, CALLS["link"] + 1))
+def test_where_a_link_cannot_be_made_the_former_file_is_copied(tmp_path, monkeypatch, number, code):
+    accept = prepare(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", at_call("link", number, failing(code)))
+        patched.setattr(replacing, "_is_mounted", lambda _place: False)
+        accept()
+    assert_whole(tmp_path, NEW)
+    assert pki.dot_files(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "name, number",
+    [("rename", n) for n in range(1, CALLS["rename"] + 1)]
+    + [("fsync", n) for n in range(1, CALLS["fsync"] + CALLS["link"] + 1)],
+)
+def test_a_failed_call_leaves_the_old_set_where_there_are_no_links(tmp_path, monkeypatch, name, number):
+    accept = prepare(tmp_path)
+    before = {one: content for one, content in contents(tmp_path).items() if ".stepca-" not in one}
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", at_call("link", 1, failing(errno.EPERM), later=True))
+        patched.setattr(os, name, at_call(name, number, failing(errno.ENOSPC)))
+        with pytest.raises(HostFileError, match="Cannot (write|replace) .*site.*: %s" % os.strerror(errno.ENOSPC)):
+            accept()
+    assert contents(tmp_path) == before
+    enrol(tmp_path, sans=NEW)
+    assert_whole(tmp_path, NEW)
+
+
+def contents(folder) -> dict:
+    """{name: (mode, content)}."""
+    return {path.name: (path.stat().st_mode, path.read_bytes()) for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("name, number", [pair for pair in EACH_CALL if pair[0] != "link"])

@@ -13,7 +13,6 @@ import pytest
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
     certificates,
     exchange,
-    files,
     issuing,
     jws,
     keys,
@@ -25,6 +24,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors imp
     HostFileError,
     OptionError,
 )
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import reading
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import (
     CA,
@@ -171,7 +171,7 @@ def test_a_kept_key_of_another_type_is_a_contradiction(tmp_path, dry):
 @pytest.mark.parametrize("dry", [False, True])
 def test_a_revoked_certificate_always_gets_a_new_key(tmp_path, dry):
     enrol(tmp_path)
-    serial = certificates.load(files.read(str(tmp_path / "site.crt")))[0].serial_number
+    serial = certificates.load(reading.read(str(tmp_path / "site.crt")))[0].serial_number
     revoked = told(dry=dry, now=pki.NOW, revoked=lambda number: "the CA revoked it" if number == serial else "")
     answer = exchange.examine(ask(tmp_path), revoked)
     assert (answer["outcome"], answer["reasons"]) == ("issued", ["the CA revoked it"])

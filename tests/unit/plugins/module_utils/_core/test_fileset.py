@@ -86,6 +86,10 @@ def test_each_file_is_made_anew_without_the_authority(tmp_path, option, content)
     (reason,) = answer["reasons"]
     assert str(path) in reason
     assert_derived(tmp_path)
+    assert answer["backup_files"] == (backed_up(tmp_path, path.name) if content else [])
+    assert [str(tmp_path / (".%s.stepca.backup" % path.name)) in one for one in answer["warnings"]] == [True] * bool(
+        content
+    )
     assert exchange.examine(ask(tmp_path, **everything(tmp_path)), context())["outcome"] == "none"
 
 
@@ -104,7 +108,7 @@ def test_a_password_that_is_changed_needs_no_authority(tmp_path):
     changed = dict(everything(tmp_path), pkcs12_password="another")
     answer = exchange.examine(ask(tmp_path, **changed), context())
     assert answer["outcome"] == "files" and "does not open with the password asked for" in answer["reasons"][0]
-    assert "another" not in str(answer)
+    assert "another" not in str(answer) and answer["backup_files"] == []
     assert pkcs12.load_pkcs12((tmp_path / "p12").read_bytes(), b"another").key
 
 

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -21,13 +24,10 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.tls_server import 
 
 
 @pytest.fixture(name="identity")
-def fixture_identity(tmp_path):
-    """Writes a certificate with its intermediate, and its key; returns both paths."""
+def fixture_identity():
+    """A certificate with its intermediate, and its key, in PEM."""
     key = pki.new_key()
-    chain = CA.sign(pki.request_pem(key, ["host.example"]))
-    (tmp_path / "host.crt").write_text(chain, encoding="ascii")
-    (tmp_path / "host.key").write_bytes(pki.key_pem(key))
-    return str(tmp_path / "host.crt"), str(tmp_path / "host.key")
+    return CA.sign(pki.request_pem(key, ["host.example"])).encode("ascii"), pki.key_pem(key)
 
 
 def shows(identity, server):
@@ -44,15 +44,13 @@ def test_a_certificate_is_shown_with_its_intermediate(identity):
 
 
 def subject_of(identity):
-    with open(identity[0], "rb") as stream:
-        return x509.load_pem_x509_certificate(stream.read()).public_bytes(serialization.Encoding.DER)
+    return x509.load_pem_x509_certificate(identity[0]).public_bytes(serialization.Encoding.DER)
 
 
-def test_without_its_intermediate_it_is_not_accepted(identity, tmp_path):
+def test_without_its_intermediate_it_is_not_accepted(identity):
     """The server knows the root alone, as after the intermediate was replaced."""
-    leaf = (tmp_path / "host.crt").read_text(encoding="ascii").split("-----END CERTIFICATE-----")[0]
-    (tmp_path / "host.crt").write_text(leaf + "-----END CERTIFICATE-----\n", encoding="ascii")
-    assert_broken_off(identity, CA)
+    leaf = identity[0].partition(b"-----END CERTIFICATE-----\n")
+    assert_broken_off((leaf[0] + leaf[1], identity[1]), CA)
 
 
 def test_a_certificate_that_the_other_side_does_not_trust_is_told_apart_from_nobody_there(identity):
@@ -82,22 +80,42 @@ def test_nobody_there_is_not_broken_off(identity):
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda crt, key: (crt, key + ".missing"),
+        lambda crt, key: (crt, b""),
         lambda crt, key: (crt, crt),
         lambda crt, key: (key, key),
-        lambda crt, key: (crt + "\0", key),
+        lambda crt, key: (b"\0" + crt[:-40], key),
     ],
-    ids=["missing", "no key", "no certificate", "impossible path"],
+    ids=["missing", "no key", "no certificate", "cut short"],
 )
 def test_what_cannot_be_shown_is_said_and_sends_nothing(identity, spoil):
-    with pytest.raises(TransportError, match="cannot be shown to the CA .") as caught:
+    with pytest.raises(TransportError, match="the certificate of this host cannot be shown to the CA .") as caught:
         https.Transport(CA.root_pem, None, 10.0, identity=spoil(*identity))
     assert (caught.value.sent, caught.value.retry, caught.value.broken_off) == (False, False, False)
 
 
 @pytest.mark.parametrize("key", [pki.new_key(), None], ids=["of another", "encrypted"])
 def test_a_key_that_does_not_open_or_belong_is_said(identity, key):
-    with open(identity[1], "wb") as stream:
-        stream.write(pki.key_pem(key or pki.new_key(), None if key else b"password"))
+    shown = (identity[0], pki.key_pem(key or pki.new_key(), None if key else b"password"))
     with pytest.raises(TransportError, match="cannot be shown to the CA"):
-        https.Transport(CA.root_pem, None, 10.0, identity=identity)
+        https.Transport(CA.root_pem, None, 10.0, identity=shown)
+
+
+def test_a_key_is_never_written_where_somebody_else_could_read_it(identity, monkeypatch, tmp_path):
+    """Of memory where the system has that, else a file that is gone when OpenSSL has read it."""
+    seen = []
+    real = https.ssl.SSLContext.load_cert_chain
+
+    def load_cert_chain(context, chain_path, key_path, password):
+        for path in (chain_path, key_path):
+            seen.append((path, stat.S_IMODE(os.stat(path).st_mode) & 0o077, os.stat(path).st_nlink))
+        return real(context, chain_path, key_path, password)
+
+    monkeypatch.setattr(https.ssl.SSLContext, "load_cert_chain", load_cert_chain)
+    monkeypatch.setattr(https.tempfile, "tempdir", str(tmp_path))
+    before = os.listdir("/proc/self/fd")
+    https.Transport(CA.root_pem, None, 10.0, identity=identity)
+    assert all(path.startswith("/proc/self/fd/") and links == 0 for path, _mode, links in seen)
+    monkeypatch.delattr(os, "memfd_create")
+    https.Transport(CA.root_pem, None, 10.0, identity=identity)
+    assert all(path.startswith(str(tmp_path)) and mode == 0 for path, mode, _links in seen[2:])
+    assert os.listdir(tmp_path) == [] and os.listdir("/proc/self/fd") == before

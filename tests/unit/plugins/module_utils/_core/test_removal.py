@@ -5,21 +5,34 @@
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import suppress
 
 import pytest
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
     certificates,
     exchange,
-    files,
     proof,
     record,
     removal,
 )
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError, OptionError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import folders, reading
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA, FOREIGN, ask, context, enrol
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core import making
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.strangers import (
+    ALICE,
+    MALLORY,
+    as_user,
+    file_of,
+    fixture_open_folder,  # noqa: F401
+    folder_of,
+    link_of,
+    root_only,
+)
 
 ABSENT = {"state": "absent", "key_path": None, "sans": None}
 
@@ -156,10 +169,10 @@ def test_what_cannot_be_removed_is_named_and_the_record_stays(tmp_path, monkeypa
     enrol(tmp_path)
     real = os.unlink
 
-    def unlink(path):
+    def unlink(path, dir_fd=None):
         if path.endswith("site.crt"):
             raise PermissionError(13, "Permission denied")
-        real(path)
+        real(path, dir_fd=dir_fd)
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "unlink", unlink)
@@ -178,7 +191,7 @@ def test_what_is_to_be_revoked_waits_for_that(tmp_path):
     answer = remove(tmp_path, revoke=True)
     assert (answer["outcome"], answer["revocable"], answer["needs_roots"]) == ("removed", True, False)
     assert answer["former"] == (tmp_path / "site.crt").read_text(encoding="ascii")
-    chain = certificates.load(files.read(str(tmp_path / "site.crt")))
+    chain = certificates.load(reading.read(str(tmp_path / "site.crt")))
     assert proof.chain_of(answer["holding"]) == chain
     assert pki.snapshot(tmp_path) == before
     removal.remove(ask(tmp_path, **ABSENT))
@@ -217,7 +230,7 @@ def test_without_its_key_it_has_no_proof(tmp_path, content):
 def marked(folder):
     """A folder as the role makes it."""
     folder.mkdir()
-    (folder / removal.FOLDER_MARK).write_text("made by the role", encoding="ascii")
+    (folder / folders.MARK).write_text("made by the role", encoding="ascii")
     return folder
 
 
@@ -239,8 +252,116 @@ def test_folders_of_others_and_those_in_use_stay(tmp_path):
     theirs.mkdir()
     enrol(ours, key_path=str(theirs / "site.key"))
     assert remove(ours)["outcome"] == "removed"
-    assert os.listdir(theirs) == [] and sorted(os.listdir(ours)) == [removal.FOLDER_MARK, "theirs"]
+    assert os.listdir(theirs) == [] and sorted(os.listdir(ours)) == [folders.MARK, "theirs"]
     theirs.rmdir()
     left = remove(ours)
     assert (left["outcome"], left["reasons"]) == ("removed", ["%s is there; wanted is none" % ours])
     assert os.listdir(tmp_path) == []
+
+
+def go_with_the_last(folder) -> list:
+    """What is left where an ordinary user has taken its certificate away."""
+    ours = marked(marked(folder / "app") / "tls")
+    enrol(ours)
+    remove(ours)
+    return os.listdir(folder)
+
+
+@root_only
+def test_folders_of_an_ordinary_user_go_too(open_folder):
+    """It locks a file in them."""
+    assert as_user(ALICE, go_with_the_last, folder_of(open_folder / "home", ALICE)) == []
+
+
+# where others can write
+
+
+@pytest.fixture(name="theirs")
+def fixture_theirs(tmp_path):
+    """A folder of somebody else's."""
+    return folder_of(tmp_path / "theirs")
+
+
+def left_by_an_older_version(folder, **files):
+    """A certificate whose record lies beside it, and lists these files besides."""
+    enrol(folder)
+    path = str(folder / "site.crt")
+    place = record.path_of(path)
+    content = json.loads(reading.read(place))
+    content["files"].update(files)
+    os.unlink(place)
+    (folder / ".site.crt.stepca.json").write_text(json.dumps(content), encoding="ascii")
+
+
+@root_only
+def test_a_set_in_a_folder_of_others_is_removed_with_the_record_that_root_keeps(theirs, fixture_state):
+    keys = folder_of(theirs.parent / "keys", 0)
+    enrol(theirs, key_path=str(keys / "site.key"), chain_path=str(theirs / "chain"))
+    exchange.examine(ask(theirs, sans=["b.example"], key_path=str(keys / "site.key")), context())  # a key waits
+    file_of(theirs / ".site.crt.stepca-theirs")
+    dry = remove(theirs, context(dry=True))
+    answer = remove(theirs)
+    assert answer == dry and (answer["outcome"], answer["warnings"]) == ("removed", [])
+    assert "%s is there; wanted is none" % (keys / "site.key") in answer["reasons"]
+    assert os.listdir(theirs) == [".site.crt.stepca-theirs"] and os.listdir(keys) == []
+    assert os.listdir(fixture_state / "records") == []
+    assert remove(theirs)["outcome"] == "none"
+
+
+@root_only
+def test_what_only_a_record_beside_the_certificate_lists_is_spared(tmp_path, theirs):
+    """Whoever owns the folder could have put there one that root wrote for another certificate, or long ago."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    left_by_an_older_version(
+        theirs, chain_path=str(victim), leaf_path=str(theirs / "leaf"), root_path=str(tmp_path / "no")
+    )
+    (theirs / "leaf").write_bytes(b"")
+    dry = remove(theirs, context(dry=True))
+    answer = remove(theirs)
+    assert answer == dry and answer["outcome"] == "removed"
+    assert answer["warnings"] == [
+        "%s stays: only the record beside the certificate names it, and others could have written that. Name it in the task to "
+        "have it removed." % victim
+    ]
+    assert victim.read_bytes() == b"mine" and os.listdir(theirs) == []
+
+
+@root_only
+def test_what_the_task_names_is_removed_whatever_the_record_is(tmp_path, theirs):
+    chain = tmp_path / "chain"
+    chain.write_bytes(b"")
+    left_by_an_older_version(theirs, chain_path=str(chain))
+    answer = remove(theirs, chain_path=str(chain))
+    assert (answer["outcome"], answer["warnings"]) == ("removed", [])
+    assert not chain.exists() and os.listdir(theirs) == []
+
+
+@root_only
+@making.table(
+    "way",
+    {
+        "a way out": "../victim",
+        "a link of theirs": "link/victim",
+        "a link of theirs to the file": "direct",
+    },
+)
+def test_no_way_out_of_the_folder_leads_to_what_is_removed(tmp_path, theirs, way):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    link_of(theirs / "link", tmp_path)
+    link_of(theirs / "direct", victim)
+    left_by_an_older_version(theirs, chain_path=str(theirs / way))
+    with suppress(HostFileError):
+        remove(theirs)
+    assert victim.read_bytes() == b"mine"
+
+
+@root_only
+def test_a_link_of_theirs_is_not_removed_for_the_certificate(tmp_path, theirs):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    link_of(theirs / "site.crt", victim)
+    with pytest.raises(HostFileError, match="certificate_path: .*site.crt is a symbolic link of the user %d" % MALLORY):
+        remove(theirs)
+    assert victim.read_bytes() == b"mine" and os.listdir(theirs) == ["site.crt"]

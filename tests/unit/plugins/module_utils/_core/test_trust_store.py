@@ -97,6 +97,8 @@ def test_something_else_in_the_place_of_a_root_is_replaced(system, content):
     (system.anchors / in_store(OLD)).write_text(content, encoding="ascii")
     plan = bring_about(want(OLD, system_trust=True))
     assert "holds something else than this root" in plan.reasons[0] and system.trusts(OLD)
+    (backup,) = plan.backups
+    assert (system.anchors / backup).read_text(encoding="ascii") == content and backup in plan.told[0]
 
 
 @pytest.mark.parametrize("place", [{"root_path": "roots.pem"}, {"step_path": "step", "url": "https://ca.internal"}, {}])

@@ -15,7 +15,7 @@ EXPIRED = pki.Authority("Expired", begin=pki.NOW - 9 * pki.DAY, end=pki.NOW - pk
 ROOTS = {one.fingerprint: one.root for one in (OLD, NEW, FOREIGN, EXPIRED)}
 
 
-def nothing(path, target, kind):
+def nothing(target, kind, staged=None, look=False):
     return []
 
 
@@ -40,12 +40,15 @@ def examine(asked, given=True, dry=False, ask=None, finish=nothing):
 
 
 def bring_about(asked, **more):
-    """examine and apply; nothing differs afterwards. ran: what the system was told to run; told: warnings."""
+    """examine and apply; nothing differs afterwards.
+
+    ran: what the system was told to run; told: warnings; backups: where somebody else's files are kept.
+    """
     plan = examine(asked, **more)
     ran = []
-    told = trust.apply(asked, plan, nothing, lambda command: ran.append(command) or really_run(command))
+    told, backups = trust.apply(asked, plan, nothing, lambda command: ran.append(command) or really_run(command))
     assert examine(asked, **more).reasons == []
-    plan.ran, plan.told = ran, plan.warnings + told
+    plan.ran, plan.told, plan.backups = ran, plan.warnings + told, backups
     return plan
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations, ladder
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations, ladder, record
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import (
     configuration,
     history,
@@ -58,7 +58,7 @@ class Host:
 
     def path(self, entry=None):
         """Of the configuration."""
-        return self.config / configuration.name_of((entry or self.entry())["certificate_path"])
+        return self.config / record.name_of((entry or self.entry())["certificate_path"])
 
     def edit(self, change) -> None:
         """Change what the configuration says: change(content)."""

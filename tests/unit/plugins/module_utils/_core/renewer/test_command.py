@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import files, library
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import library
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import TransportError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import locks, reading
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import (
     command,
     configuration,
@@ -22,7 +24,17 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer im
 )
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA, assert_whole
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.making import table
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.renewer.renewing import RENEW, start
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.strangers import (
+    MALLORY,
+    file_of,
+    folder_of,
+    in_time,
+    link_of,
+    root_only,
+    seen,
+)
 from ansible_collections.privatepki.stepca.tests.unit.plugins.stand_in import URL
 
 
@@ -43,7 +55,7 @@ def fixture_call(host, capsys):
 
 
 def site(host):
-    return files.read(str(host.tls / "site.crt"))
+    return reading.read(str(host.tls / "site.crt"))
 
 
 def test_renew_and_nothing_to_do(host, call):
@@ -78,7 +90,7 @@ def test_what_fails_does_not_stop_the_others(host, call, monkeypatch):
 
 def test_warnings_are_told(host, call, monkeypatch):
     host.enrol()
-    monkeypatch.setattr(renewal, "run", lambda *_all: ("files", ["the mode differs"], ["look here"]))
+    monkeypatch.setattr(renewal, "run", lambda *_all, **_more: ("files", ["the mode differs"], ["look here"]))
     code, out, err = call("renew")
     assert (code, out) == (0, "put right %s/site.crt: the mode differs\n" % host.tls)
     assert err == "warning: look here\n"
@@ -145,6 +157,85 @@ def test_without_cryptography_it_says_what_to_install(call, monkeypatch):
 def test_a_mistake_of_ours_is_no_traceback(call, monkeypatch):
     monkeypatch.setattr(configuration, "paths", lambda _folder: {}["x"])
     assert call("status") == (1, "", "failed: KeyError: 'x'. This should not happen: please report it.\n")
+
+
+# what others could do
+
+
+def test_a_lock_that_is_not_obtained_is_as_loud_as_any_failure(host, call, monkeypatch):
+    """Else certificates expire while monitoring says that all is well."""
+    told, metrics = host.tls.parent / "failed", host.tls.parent / "stepca.prom"
+    host.enrol(on_failure=["sh", "-c", 'echo "$STEPCA_ERROR" > %s' % told])
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    monkeypatch.setattr(locks.locked.__wrapped__, "__defaults__", (0.0,))
+    before = pki.snapshot(host.tls)
+    words = "Another run is replacing certificates in %s. Run again when it is done." % host.state
+    with locks.locked(str(host.state / "renewals")):
+        assert call("renew", "--check")[0] == 0, "it changes nothing"
+        code, out, err = call("renew", "--metrics", metrics)
+    assert (code, out) == (1, "") and err == "<3>failed %s/site.crt: %s\n" % (host.tls, words)
+    assert host.history().error == words == told.read_text(encoding="ascii").strip()
+    assert 'stepca_certificate_failing{path="%s/site.crt"} 1' % host.tls in metrics.read_text(encoding="ascii")
+    assert pki.snapshot(host.tls) == before and host.stand_in.asked == []
+    code, out, _err = call("renew", "--metrics", metrics)
+    assert code == 0 and out.startswith("<6>renewed ") and host.history().error == ""
+    assert 'stepca_certificate_failing{path="%s/site.crt"} 0' % host.tls in metrics.read_text(encoding="ascii")
+
+
+@table(
+    "content",
+    {
+        "a key": pki.key_pem(pki.new_key()),
+        "a text": b"hello",
+        "metrics of others": b"# HELP node_load1\nnode_load1 1\n",
+    },
+)
+def test_a_file_that_holds_something_else_than_our_metrics_is_not_replaced(host, call, content):
+    """And nothing of it is told."""
+    host.enrol()
+    metrics = host.tls.parent / "stepca.prom"
+    metrics.write_bytes(content)
+    code, _out, err = call("status", "--metrics", metrics)
+    assert (
+        code == 1 and "failed --metrics: %s is no file of ours: it holds something else than metrics." % metrics in err
+    )
+    assert metrics.read_bytes() == content and content.splitlines()[-1].decode() not in err
+    metrics.write_bytes(b"\n")
+    call("status", "--metrics", metrics)
+    assert metrics.read_bytes().startswith(b"# HELP stepca_certificate_")
+
+
+@root_only
+def test_metrics_in_a_folder_of_prometheus(host, call):
+    """As packaged, /var/lib/prometheus belongs to it."""
+    host.enrol()
+    theirs = folder_of(host.tls.parent / "prometheus")
+    metrics = theirs / "stepca.prom"
+    file_of(metrics, b"# HELP stepca_certificate_x\n")
+    assert call("renew", "--metrics", metrics)[0] == 0
+    assert seen(metrics)[:3] == (0, 0, 0o100644) and metrics.read_bytes().count(b"# HELP") > 3
+    assert list(theirs.iterdir()) == [metrics]
+
+
+@root_only
+@table(
+    "plant, words",
+    {
+        "a link": (lambda path, victim: link_of(path, victim), "is a symbolic link of the user %d" % MALLORY),
+        "a pipe": (lambda path, victim: os.mkfifo(path), "is no file, but a pipe"),
+        "another name": (lambda path, victim: os.link(victim, path), "has another name somewhere"),
+    },
+)
+def test_what_prometheus_planted_in_the_place_of_metrics(host, call, plant, words):
+    host.enrol()
+    theirs, victim = folder_of(host.tls.parent / "prometheus"), host.tls.parent / "victim"
+    victim.write_bytes(b"# HELP stepca_certificate_x\n")
+    plant(theirs / "stepca.prom", victim)
+    before = seen(victim)
+    with in_time():
+        code, out, err = call("renew", "--metrics", theirs / "stepca.prom")
+    assert code == 1 and words in err and out.startswith("renewed "), "the certificate is renewed all the same"
+    assert seen(victim) == before
 
 
 # enrol

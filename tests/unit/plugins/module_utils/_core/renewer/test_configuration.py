@@ -6,14 +6,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError, OptionError
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import configuration
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections, record
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
+    HostFileError,
+    OptionError,
+    StepCAError,
+)
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import configuration, sandbox
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.making import steady, table
 
@@ -77,17 +82,18 @@ def test_nothing_secret_is_taken_along():
     assert b"hidden" not in configuration.make(dict(entry, **secrets), connection())
 
 
-def test_the_folders_that_a_renewal_writes_to_are_the_real_ones(tmp_path):
+def test_the_files_that_a_renewal_writes_are_named_as_the_play_named_them(tmp_path):
+    """Where links lead to is the host's business, and goes into no unit (sandbox.py)."""
     (tmp_path / "real").mkdir()
     (tmp_path / "tls").symlink_to("real")
     (tmp_path / "site.key").symlink_to("/srv/keys/site.key")
     paths = {"certificate_path": str(tmp_path / "tls" / "site.crt"), "key_path": str(tmp_path / "site.key")}
     found = parse(made(**dict(paths, combined_path="", pkcs12_path="")))
-    assert found.folders() == sorted(["/srv/keys", str(tmp_path / "real")])
+    assert found.written() == paths
 
 
 def test_each_certificate_has_a_file_of_its_own():
-    names = [configuration.name_of(path) for path in ("/a/site.crt", "/b/site.crt", "/c/..x y\u00e4.crt", "/d/\udcff")]
+    names = [record.name_of(path) for path in ("/a/site.crt", "/b/site.crt", "/c/..x y\u00e4.crt", "/d/\udcff")]
     assert len(set(names)) == 4 and all(name.endswith(".json") and name[0] != "." for name in names)
     assert names[0].startswith("site.crt-") and names[2].startswith("x_y_.crt-")
 
@@ -245,7 +251,10 @@ def test_whatever_stands_there_it_is_understood_or_refused(place, value):
         found = parse(content)
     except OptionError:
         return
-    assert isinstance(found.wanted().certificate_path, str) and found.folders()
+    assert isinstance(found.wanted().certificate_path, str)
+    for option, path in found.written().items():
+        with suppress(StepCAError):
+            assert sandbox.folder_of(path, option)
     configuration.make(found.entry(), found.connection)
 
 

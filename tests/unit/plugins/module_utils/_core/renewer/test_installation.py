@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -17,14 +18,21 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors imp
     OptionError,
     TransportError,
 )
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import locks
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import history, services
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer.installation import Installation
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA, enrol
-from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.making import step_extension
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.making import step_extension, table
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.renewer.renewing import start
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.strangers import (
+    MALLORY,
+    give,
+    link_of,
+    root_only,
+)
 
-PROGRAM = b"#!/usr/bin/env python3\nPK..."
+PROGRAM = b"#!/usr/bin/env python3\nPK... privatepki.stepca ..."
 PROVISIONERS = "/1.0/provisioners?limit=100&cursor="
 
 
@@ -70,8 +78,8 @@ def test_do_and_again(host):
     again = Place(host, [host.entry()])
     assert again.reasons == again.problems == again.made.differences == []
     assert again.made.configurations() == [str(host.path())]
-    assert again.made.folders(None) == [str(host.tls)]
-    assert again.made.folders(str(host.state / "x.prom")) == sorted([str(host.tls), str(host.state)])
+    assert again.made.folders(None) == ([str(host.tls)], [])
+    assert again.made.folders(str(host.state / "x.prom")) == (sorted([str(host.tls), str(host.state)]), [])
 
 
 def test_what_was_changed_is_put_right(host):
@@ -86,8 +94,40 @@ def test_what_was_changed_is_put_right(host):
         "%s is not what it should be" % done.program,
         "the owner or mode of %s is not root's and 0644" % host.path(),
     ]
-    assert found.made.folders(None) == [str(host.tls)] and other.exists()
+    assert found.made.folders(None) == ([str(host.tls)], []) and other.exists()
     assert Place(host, [host.entry()]).reasons == []
+    (backup,) = found.made.backups
+    with open(backup, "rb") as stream:
+        assert stream.read() == b"#!something else"
+    assert found.made.warnings == ["%s held what is not of our making. It is kept as %s." % (done.program, backup)]
+
+
+def test_what_is_ours_and_what_is_empty_is_replaced_without_a_backup(host):
+    enrol(host.tls)
+    done = Place(host, [host.entry()], content=PROGRAM + b"of before")
+    for content in (None, b"", b" \n"):
+        if content is not None:
+            done.program.write_bytes(content)
+            host.path().write_bytes(content)
+        again = Place(host, [host.entry()])
+        assert again.reasons[0] == "%s is not what it should be" % done.program
+        assert (again.made.backups, again.made.warnings) == ([], [])
+    assert sorted(os.listdir(done.program.parent)) == [done.program.name]
+    assert os.listdir(host.config) == [host.path().name]
+
+
+def test_what_somebody_else_put_in_the_place_of_a_configuration_is_kept(host):
+    enrol(host.tls)
+    Place(host, [host.entry()])
+    for number in (1, 2):
+        host.path().write_bytes(b"notes, %d" % number)
+        dry = Place(host, [host.entry()], dry=True)
+        assert (dry.made.backups, host.path().read_bytes()) == ([], b"notes, %d" % number)
+        found = Place(host, [host.entry()])
+        assert found.made.differences[0]["before"] == "something else, 8 bytes\n"
+    kept = sorted(name for name in os.listdir(host.config) if "backup" in name)
+    assert [(host.config / name).read_bytes() for name in kept] == [b"notes, 1", b"notes, 2"]
+    assert found.made.configurations() == [str(host.path())], "a backup is no configuration"
 
 
 def test_an_entry_that_is_absent(host):
@@ -243,3 +283,95 @@ def test_a_certificate_that_is_not_for_clients(host):
     (host.tls / "site.crt").write_text(pki.pem_of(leaf, CA.intermediate), encoding="ascii")
     (problem,) = Place(host, [host.entry()]).problems
     assert "will not be renewed: it is not for clients (extended key usage without clientAuth)" in problem
+
+
+# what others could do
+
+
+@root_only
+@table(
+    "spoil, words",
+    {
+        "somebody owns its folder": (lambda folder: give(folder), "belongs to the user %d" % MALLORY),
+        "everybody may write there": (lambda folder: folder.chmod(0o777), "everybody may write to"),
+        "a group may write there": (lambda folder: (os.chown(folder, 0, MALLORY), folder.chmod(0o775)), "the group"),
+        "somebody owns the one above": (lambda folder: give(folder.parent), "above belongs to the user %d" % MALLORY),
+    },
+)
+@pytest.mark.parametrize("option", ["path", "config_path"])
+def test_what_root_runs_lies_where_only_root_can_write(tmp_path, spoil, words, option):
+    ours, theirs = tmp_path / "ours", tmp_path / "above" / "theirs"
+    theirs.mkdir(parents=True)
+    ours.mkdir()
+    spoil(theirs)
+    places = {"path": str(ours / "renewer.pyz"), "config_path": str(ours / "renew.d")}
+    places[option] = str(theirs / os.path.basename(places[option]))
+    for dry in (True, False):
+        with pytest.raises(HostFileError) as caught:
+            Installation(places["path"], places["config_path"], dry)
+        said = str(caught.value)
+        assert said.startswith("%s: others can change what lies at %s (" % (option, places[option])) and words in said
+        assert "what the renewer reads there is run. Name a path that only root can write to, folders above it" in said
+
+
+@root_only
+def test_a_link_of_somebody_else_as_the_renewer_is_refused(tmp_path):
+    link_of(tmp_path / "renewer.pyz", "/bin/true")
+    with pytest.raises(HostFileError, match="path: .*renewer.pyz is a symbolic link of the user %d" % MALLORY):
+        Installation(str(tmp_path / "renewer.pyz"), str(tmp_path / "renew.d"), False)
+
+
+def test_a_file_for_which_no_folder_can_be_opened_is_a_problem(host):
+    enrol(host.tls)
+    made = Place(host, [host.entry(chain_path="/etc/chain.pem")]).made
+    found, problems = made.folders("/stepca.prom")
+    assert found == [str(host.tls)] and len(problems) == 2
+    assert problems[0].startswith(
+        "metrics_path: to renew /stepca.prom, the renewer would have to be let write to all of /."
+    )
+    assert problems[1].startswith(
+        "chain_path: to renew /etc/chain.pem, the renewer would have to be let write to all of /etc."
+    )
+
+
+@pytest.mark.parametrize("content", [b"hello", pki.key_pem(pki.new_key())], ids=["text", "key"])
+def test_metrics_that_are_none_stay_and_are_not_told(host, content):
+    metrics = host.state / "stepca.prom"
+    metrics.write_bytes(content)
+    with pytest.raises(HostFileError, match="metrics_path: %s holds something else than metrics" % metrics) as caught:
+        Place(host, metrics_path=str(metrics))
+    made = remove(host, metrics_path=str(metrics))
+    assert made.warnings == ["metrics_path: %s holds something else than metrics, and stays." % metrics]
+    assert metrics.read_bytes() == content
+    assert content.decode().splitlines()[-1] not in str(caught.value) + str(made.differences)
+
+
+def test_a_run_that_is_under_way_is_waited_for(host, monkeypatch):
+    """A zipapp that is replaced meanwhile cannot load what it needs next."""
+    Place(host)
+    os.makedirs(history.FOLDER, exist_ok=True)
+    order = []
+    real = locks.locked
+
+    @contextmanager
+    def locked(path):
+        order.append(path)
+        with real(path):
+            yield
+        order.append("let go")
+
+    monkeypatch.setattr(locks, "locked", locked)
+    Place(host)
+    Place(host, dry=True, content=PROGRAM + b"new")
+    assert order == [], "nothing is replaced"
+    done = Place(host, content=PROGRAM + b"new")
+    assert order == [os.path.join(history.FOLDER, "renewals"), "let go"]
+    assert done.program.read_bytes() == PROGRAM + b"new"
+
+
+def test_a_run_that_never_ends_is_not_waited_for_for_ever(host, monkeypatch):
+    Place(host)
+    monkeypatch.setattr(locks.locked.__wrapped__, "__defaults__", (0.0,))
+    os.makedirs(history.FOLDER, exist_ok=True)
+    with locks.locked(os.path.join(history.FOLDER, "renewals")):
+        assert Place(host, content=PROGRAM + b"new").program.read_bytes() == PROGRAM + b"new"

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from datetime import timedelta
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import by_host, durations, files, replacement
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import by_host, durations, replacement
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     CertificateError,
     HostFileError,
     StepCAError,
     TransportError,
 )
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import reading
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import (
     configuration,
     renewal,
@@ -31,6 +33,11 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
     RENEW,
     start,
 )
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.strangers import (
+    MALLORY,
+    give,
+    root_only,
+)
 
 REFUSED = TransportError("https://ca.internal: connection refused", sent=False)
 
@@ -41,7 +48,7 @@ def fixture_host(tmp_path, monkeypatch):
 
 
 def serial(host):
-    return files.read(str(host.tls / "site.crt"))
+    return reading.read(str(host.tls / "site.crt"))
 
 
 def test_what_is_due_is_renewed_and_told(host):
@@ -114,6 +121,55 @@ def test_what_replaces_a_file_has_its_owner_and_mode(host, mode):
     after = host.save()
     assert {name: after[name][:3] for name in ("site.crt", "site.key")} == {
         name: before[name][:3] for name in ("site.crt", "site.key")
+    }
+
+
+# where others can write
+
+
+@root_only
+def test_in_a_folder_of_others_nothing_is_taken_from_what_lies_there(host):
+    """Nor from the pair of which other files are made: they could have put there any owner and mode."""
+    options = {"combined_path": str(host.tls / "site.pem"), "chain_path": str(host.tls / "chain")}
+    host.enrol(key_policy="always", **options)
+    give(host.tls)
+    for name in ("site.crt", "site.pem", "chain"):
+        give(host.tls / name, mode=0o666)
+    give(host.tls / "site.pem", 0, 0o666)
+    host.renew()
+    modes = {"site.crt": 0o644, "site.key": 0o600, "site.pem": 0o600, "chain": 0o644}
+    assert {name: one[:3] for name, one in host.save().items() if not name.startswith(".")} == {
+        name: (0, 0, stat.S_IFREG | mode) for name, mode in modes.items()
+    }
+
+
+@root_only
+def test_there_the_configuration_says_whose_a_key_is(host):
+    host.enrol(key_policy="always", combined_path=str(host.tls / "site.pem"))
+    give(host.tls)
+    for name in ("site.key", "site.pem"):
+        give(host.tls / name, mode=0o600)
+    before = pki.snapshot(host.tls)
+    with pytest.raises(HostFileError, match="key_path: .* is left alone: .* Set key_owner: the user %d" % MALLORY):
+        host.renew()
+    assert pki.snapshot(host.tls) == before and host.stand_in.asked == []
+    host.edit(lambda content: content["certificate"].update(key_owner=str(MALLORY), key_mode="0400"))
+    host.renew()
+    after = host.save()
+    assert [after[name][0::2][:2] for name in ("site.key", "site.pem")] == [(MALLORY, stat.S_IFREG | 0o400)] * 2
+
+
+@root_only
+def test_a_rollback_there_brings_back_what_was_read_and_nothing_of_theirs(host, monkeypatch):
+    host.enrol(rollback=True, key_policy="always", run_after=["false"])
+    give(host.tls)
+    before = serial(host)
+    with pytest.raises(services.HookError, match="The former files are back in their places"):
+        host.renew()
+    assert serial(host) == before and pair_of(host.tls)[0] == pair_of(host.tls)[1]
+    assert {name: one[:3] for name, one in host.save().items() if name in ("site.crt", "site.key")} == {
+        "site.crt": (0, 0, stat.S_IFREG | 0o644),
+        "site.key": (0, 0, stat.S_IFREG | 0o600),
     }
 
 

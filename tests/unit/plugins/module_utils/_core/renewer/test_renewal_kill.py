@@ -18,8 +18,8 @@ import traceback
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import files
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HalfReplaced, StepCAError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import reading
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import services
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import pair_of
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.killing import Points, assert_private
@@ -58,7 +58,7 @@ class Recorder:
 
 
 def certificate(host) -> bytes:
-    return files.read(str(host.tls / "site.crt"))
+    return reading.read(str(host.tls / "site.crt"))
 
 
 def fingerprint(pem: bytes) -> bytes:
@@ -222,19 +222,18 @@ def test_a_key_that_waits_for_the_next_run_is_not_thrown_away(tmp_path, monkeypa
     """The certificate is in its place, its key is not, and the disk lets nothing be put back."""
     site = Site(tmp_path, monkeypatch, "always")
     rename = os.rename
+    failed = []
 
-    def failing(source, target):
-        if str(target).endswith("site.key"):
+    def failing(source, target, **folders):
+        if target == "site.key" or (failed and target == "site.crt"):
+            failed.append(target)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        rename(source, target)
-
-    def fail(*_all):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        rename(source, target, **folders)
 
     with monkeypatch.context() as patched, pytest.raises(HalfReplaced, match="the next run finishes"):
         patched.setattr(os, "rename", failing)
-        patched.setattr(files, "_put_back", fail)
         site.host.renew()
+    assert failed == ["site.key", "site.crt"]
     assert site.host.history().pending and site.recorder.lines() == []
     site.host.stand_in.asked.clear()
     site.settle()

@@ -11,12 +11,18 @@ from datetime import timedelta
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates, durations, files
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates, durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import reading
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import history, metrics, served, status
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA, FOREIGN
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.renewer.renewing import LATER, start
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.strangers import (
+    MALLORY,
+    give,
+    root_only,
+)
 from ansible_collections.privatepki.stepca.tests.unit.plugins.tls_server import Server, hang_up, plain_http, silence
 
 EXPIRED = pki.NOW + timedelta(hours=25)
@@ -39,7 +45,7 @@ def look(host, now=pki.NOW):
 def test_time_passes(host, now, state, code):
     row = look(host, now)
     assert (row["state"], row["problem"], status.exit_code([row])) == (state, "", code)
-    leaf = certificates.load(files.read(str(host.tls / "site.crt")))[0]
+    leaf = certificates.load(reading.read(str(host.tls / "site.crt")))[0]
     assert (row["serial"], row["not_after"]) == (
         str(leaf.serial_number),
         durations.format_time(certificates.not_after(leaf)),
@@ -140,7 +146,7 @@ def listens(host, server):
 
 
 def serial(host):
-    return certificates.load(files.read(str(host.tls / "site.crt")))[0].serial_number
+    return certificates.load(reading.read(str(host.tls / "site.crt")))[0].serial_number
 
 
 def test_a_port_that_still_serves_the_former_one(host, monkeypatch):
@@ -206,3 +212,23 @@ def test_metrics(host, tmp_path):
     assert metrics.render([]) == ""
     with pytest.raises(HostFileError, match="Cannot write .*missing"):
         metrics.write(str(tmp_path / "missing" / "x.prom"), rows)
+
+
+@root_only
+def test_a_key_that_nobody_says_whose_it_is_fails_before_it_is_due(host):
+    """The next renewal would leave it alone, and the certificate would end."""
+    give(host.tls)
+    give(host.tls / "site.key", mode=0o600)
+    row = look(host)
+    assert row["state"] == "failing" and status.exit_code([row]) == 1
+    assert (
+        "key_path: %s belongs to the user %d, in a place that others can change"
+        % (
+            host.tls / "site.key",
+            MALLORY,
+        )
+        in row["problem"]
+    )
+    assert "Set key_owner: the user %d, or have root own it." % MALLORY in row["problem"]
+    host.configure(dict(host.entry(), key_owner=str(MALLORY)))
+    assert look(host)["state"] == "ok"
