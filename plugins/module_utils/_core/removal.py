@@ -57,7 +57,7 @@ def remove(wanted) -> None:
                 staging.forget(real, tag)
             for place in (real, one):
                 places.remove(place)
-        folders.take_away(emptied)
+    folders.take_away(emptied)  # without the lock, which may be a file in one of them
 
 
 def _folders(wanted, kept) -> list:

@@ -40,7 +40,8 @@ def locked(path: str, patience: float = _PATIENCE, patience_with_older: float = 
     finally:
         if descriptor is not None:
             if os.geteuid() != 0:
-                places.remove(lock)
+                with suppress(HostFileError):  # a file too many harms nobody
+                    places.remove(lock)
             os.close(descriptor)
 
 

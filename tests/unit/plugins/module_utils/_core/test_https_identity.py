@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
-
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -98,24 +95,3 @@ def test_a_key_that_does_not_open_or_belong_is_said(identity, key):
     shown = (identity[0], pki.key_pem(key or pki.new_key(), None if key else b"password"))
     with pytest.raises(TransportError, match="cannot be shown to the CA"):
         https.Transport(CA.root_pem, None, 10.0, identity=shown)
-
-
-def test_a_key_is_never_written_where_somebody_else_could_read_it(identity, monkeypatch, tmp_path):
-    """Of memory where the system has that, else a file that is gone when OpenSSL has read it."""
-    seen = []
-    real = https.ssl.SSLContext.load_cert_chain
-
-    def load_cert_chain(context, chain_path, key_path, password):
-        for path in (chain_path, key_path):
-            seen.append((path, stat.S_IMODE(os.stat(path).st_mode) & 0o077, os.stat(path).st_nlink))
-        return real(context, chain_path, key_path, password)
-
-    monkeypatch.setattr(https.ssl.SSLContext, "load_cert_chain", load_cert_chain)
-    monkeypatch.setattr(https.tempfile, "tempdir", str(tmp_path))
-    before = os.listdir("/proc/self/fd")
-    https.Transport(CA.root_pem, None, 10.0, identity=identity)
-    assert all(path.startswith("/proc/self/fd/") and links == 0 for path, _mode, links in seen)
-    monkeypatch.delattr(os, "memfd_create")
-    https.Transport(CA.root_pem, None, 10.0, identity=identity)
-    assert all(path.startswith(str(tmp_path)) and mode == 0 for path, mode, _links in seen[2:])
-    assert os.listdir(tmp_path) == [] and os.listdir("/proc/self/fd") == before

@@ -354,7 +354,7 @@ def test_a_run_that_is_under_way_is_waited_for(host, monkeypatch):
     real = locks.locked
 
     @contextmanager
-    def locked(path):
+    def locked(path, **_patience):
         order.append(path)
         with real(path):
             yield
@@ -371,7 +371,7 @@ def test_a_run_that_is_under_way_is_waited_for(host, monkeypatch):
 
 def test_a_run_that_never_ends_is_not_waited_for_for_ever(host, monkeypatch):
     Place(host)
-    monkeypatch.setattr(locks.locked.__wrapped__, "__defaults__", (0.0,))
+    monkeypatch.setattr(locks.locked.__wrapped__, "__defaults__", (0.0, 0.0))
     os.makedirs(history.FOLDER, exist_ok=True)
     with locks.locked(os.path.join(history.FOLDER, "renewals")):
         assert Place(host, content=PROGRAM + b"new").program.read_bytes() == PROGRAM + b"new"
