@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
     certificates,
     exchange,
+    fileset,
     issuing,
     jws,
     keys,
@@ -23,6 +24,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors imp
     CertificateError,
     HostFileError,
     OptionError,
+    Overtaken,
 )
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import reading
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
@@ -107,6 +109,17 @@ def test_what_does_not_continue_it_is_refused(tmp_path, spoil, words):
     with pytest.raises(CertificateError, match=words):
         accept(tmp_path, spoil(prolonged(answer), key), answer)
     assert pki.snapshot(tmp_path) == before
+
+
+def test_what_is_gone_by_then_is_not_continued(tmp_path, monkeypatch):
+    """Between the digest, which would notice, and the next look."""
+    enrol(tmp_path)
+    answer = exchange.examine(ask(tmp_path), told())
+    real = fileset.refuse_changed
+    monkeypatch.setattr(fileset, "refuse_changed", lambda *all_: real(*all_) or (tmp_path / "site.crt").unlink())
+    with pytest.raises(Overtaken, match="site.crt is gone since it was examined. Run again."):
+        accept(tmp_path, prolonged(answer), answer)
+    assert not (tmp_path / "site.crt").exists()
 
 
 def test_a_renewal_for_another_key_is_refused(tmp_path):

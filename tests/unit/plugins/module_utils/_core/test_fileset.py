@@ -20,6 +20,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
     record,
 )
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import folders
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import (
     CA,
@@ -121,6 +122,22 @@ def test_a_folder_that_is_missing_for_a_file_is_told_before_anything_is_done(tmp
     dry = exchange.examine(ask(tmp_path, **more), context(dry=True))
     assert dry["outcome"] == "files" and dry["reasons"][-1] == "the folder %s is missing" % (tmp_path / "no")
     assert pki.snapshot(tmp_path) == before
+
+
+def test_folders_are_made_where_the_task_says_so_and_go_where_it_comes_to_nothing(tmp_path):
+    more = {"make_folder": True, "key_path": str(tmp_path / "a" / "keys" / "site.key")}
+    asked = dict(more, certificate_path=str(tmp_path / "a" / "site.crt"))
+    dry = exchange.examine(ask(tmp_path, **asked), context(dry=True))
+    assert os.listdir(tmp_path) == []
+    answer = exchange.examine(ask(tmp_path, **asked), context())
+    told = ["the folder %s is missing" % (tmp_path / name) for name in ("a", "a/keys")]
+    assert answer["reasons"][-2:] == dry["reasons"][-2:] == told
+    issuing.discard(ask(tmp_path, **asked), answer["csr"])
+    assert os.listdir(tmp_path) == []
+    enrol(tmp_path, **asked)
+    assert sorted(os.listdir(tmp_path / "a")) == [".site.crt.stepca.json", folders.MARK, "keys", "site.crt"]
+    exchange.examine(ask(tmp_path, state="absent", certificate_path=asked["certificate_path"]), context())
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_password_file_that_is_missing_costs_no_token(tmp_path):

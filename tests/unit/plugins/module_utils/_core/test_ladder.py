@@ -17,6 +17,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors imp
     CertificateError,
     HostFileError,
     OptionError,
+    Overtaken,
     TransportError,
 )
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
@@ -266,6 +267,18 @@ def test_a_set_that_changed_meanwhile_is_left_alone(tmp_path, stand_in):
     with pytest.raises(HostFileError, match="changed while its certificate was on the way"):
         run(tmp_path, stand_in, asked={"digest": "of yesterday"})
     assert pki.snapshot(tmp_path) == before
+
+
+def test_a_certificate_that_is_gone_meanwhile_is_not_asked_about(tmp_path, stand_in):
+    enrol(tmp_path)
+    answer = by_host.examine(ask(tmp_path), told(), stand_in.connection())
+    (tmp_path / "site.crt").unlink()
+    errand = {name: answer.get(name) for name in ("outcome", "csr", "digest")}
+    errand.update(source="", revoke=None)
+    stand_in.asked.clear()
+    with pytest.raises(Overtaken, match="site.crt is gone since it was examined. Run again."):
+        ladder.Ladder(ask(tmp_path), told(), stand_in.connection(), errand, tokens("one")).run()
+    assert stand_in.asked == []
 
 
 def test_roots_that_nobody_has_are_fetched_by_the_host(tmp_path, stand_in):

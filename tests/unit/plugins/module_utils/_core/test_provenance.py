@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import outputs, provenance, record
@@ -129,6 +130,7 @@ def test_keys_of_every_type_are_known_again(key_type):
             "key_path",
             b"-----BEGIN EC PARAMETERS-----\nAAAA\n-----END EC PARAMETERS-----\n" + KEY,
         ),
+        "a key of a kind that we do not make": ("key_path", making.key_pem(dsa.generate_private_key(1024))),
         "a key that is none": ("key_path", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
         "a certificate in the place of a key": ("key_path", CHAIN),
         "a key in the place of a certificate": ("certificate_path", KEY),

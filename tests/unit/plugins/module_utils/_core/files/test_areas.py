@@ -194,12 +194,12 @@ PLANTED = {
 @table("plant, words", PLANTED)
 def test_what_was_planted_in_its_place_is_refused_and_left_as_it_is(theirs, victim, plant, words):
     plant(theirs / AREA, victim)
-    before, descriptors = seen(theirs / AREA), os.listdir("/proc/self/fd")
+    before, descriptors = seen(theirs / AREA), os.listdir("/dev/fd")
     with pytest.raises(HostFileError) as caught:
         stage(theirs / "site.key")
     assert "%s %s" % (theirs / AREA, words) in str(caught.value)
     assert seen(theirs / AREA) == before and os.listdir(theirs) == [AREA]
-    assert os.listdir(victim) == [] and os.listdir("/proc/self/fd") == descriptors
+    assert os.listdir(victim) == [] and os.listdir("/dev/fd") == descriptors
 
 
 @root_only

@@ -96,6 +96,14 @@ def test_what_is_no_folder_is_left_as_it_is(folder):
     assert seen(folder / "file") == before
 
 
+def test_a_file_that_comes_meanwhile_is_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(folders, "missing", lambda folder: [folder])
+    with pytest.raises(HostFileError, match="file is no folder"):
+        folders.make(str(tmp_path / "file"))
+    folders.make(str(tmp_path))
+
+
 def test_marks_are_in_those_that_were_made_alone(folder):
     (folder / "there").mkdir()
     marked(folder / "there" / "a" / "b")

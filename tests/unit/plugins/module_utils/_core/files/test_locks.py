@@ -47,9 +47,9 @@ def flocked(path):
         os.close(descriptor)
 
 
-def take(path) -> None:
+def take(path, older: float = 0.0) -> None:
     """Take a lock and let it go, without waiting; HostFileError where another one holds it."""
-    with in_time(), locks.locked(str(path), patience=0.0):
+    with in_time(), locks.locked(str(path), 0.0, older):
         pass
 
 
@@ -66,11 +66,11 @@ def test_a_lock_is_held_and_let_go(tmp_path):
 
 
 def test_a_lock_is_let_go_after_a_failure(tmp_path):
-    descriptors = os.listdir("/proc/self/fd")
+    descriptors = os.listdir("/dev/fd")
     with pytest.raises(RuntimeError), locks.locked(str(tmp_path / "site.crt")):
         raise RuntimeError
     take(tmp_path / "site.crt")
-    assert os.listdir("/proc/self/fd") == descriptors
+    assert os.listdir("/dev/fd") == descriptors
 
 
 def test_it_is_that_of_all_files_of_a_folder_and_of_no_other_folder(tmp_path):
@@ -142,8 +142,7 @@ def test_roots_locks_are_where_nobody_else_can_open_them(tmp_path, fixture_state
 
 
 @root_only
-def test_nobody_else_can_hold_a_lock_of_roots(fixture_state, open_folder, monkeypatch):
-    monkeypatch.setattr(locks, "_PATIENCE_WITH_OLDER", 0.1)
+def test_nobody_else_can_hold_a_lock_of_roots(fixture_state, open_folder):
     path = open_folder / "site.crt"
     take(path)
     (name,) = os.listdir(fixture_state / "locks")
@@ -157,20 +156,20 @@ def test_nobody_else_can_hold_a_lock_of_roots(fixture_state, open_folder, monkey
 
 
 @root_only
-def test_an_older_version_that_is_under_way_is_waited_for_and_nobody_for_long(tmp_path, monkeypatch):
+def test_an_older_version_that_is_under_way_is_waited_for_and_nobody_for_long(tmp_path):
     """They lock the folder itself, which anybody can."""
-    monkeypatch.setattr(locks, "_PATIENCE_WITH_OLDER", 20.0)
     held = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     letting_go = threading.Timer(0.2, os.close, [held])
     letting_go.start()
     begin = time.monotonic()
-    take(tmp_path / "site.crt")
+    take(tmp_path / "site.crt", 20.0)
     assert 0.1 < time.monotonic() - begin < 10
     letting_go.join()
-    monkeypatch.setattr(locks, "_PATIENCE_WITH_OLDER", 0.0)
     with flocked(tmp_path):
-        take(tmp_path / "site.crt")
+        begin = time.monotonic()
+        take(tmp_path / "site.crt", 0.2)
+        assert 0.2 <= time.monotonic() - begin < 10
 
 
 @root_only
@@ -232,10 +231,10 @@ def test_what_is_no_lock_is_refused(tmp_path, fixture_state, spoil, words):
     take(tmp_path / "site.crt")
     (name,) = os.listdir(fixture_state / "locks")
     spoil(fixture_state / "locks" / name, victim)
-    descriptors = os.listdir("/proc/self/fd")
+    descriptors = os.listdir("/dev/fd")
     with pytest.raises(HostFileError, match=words):
         take(tmp_path / "site.crt")
-    assert os.listdir("/proc/self/fd") == descriptors and victim.read_bytes() == b"mine"
+    assert os.listdir("/dev/fd") == descriptors and victim.read_bytes() == b"mine"
 
 
 @root_only

@@ -93,13 +93,13 @@ def test_what_is_no_file_is_refused_and_nobody_waits_for_it(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     folder = folder_of(tmp_path / "folder", 0 if place == "ours" else MALLORY)
     make(folder / "site.key")
-    before, descriptors = seen(folder / "site.key"), os.listdir("/proc/self/fd")
+    before, descriptors = seen(folder / "site.key"), os.listdir("/dev/fd")
     words = "site.key is no file, but %s" % kind
     if place == "ours" and kind == "a device or socket":
         words = "(%s|Cannot read .*site.key: No such device)" % words  # a socket, and a disk that is not there
     with pytest.raises(HostFileError, match=words):
         read(folder / "site.key")
-    assert seen(folder / "site.key") == before and os.listdir("/proc/self/fd") == descriptors
+    assert seen(folder / "site.key") == before and os.listdir("/dev/fd") == descriptors
 
 
 @root_only
@@ -130,14 +130,14 @@ def test_a_file_with_another_name_is_refused(tmp_path, theirs):
     """It may be one of root's: who owns a folder can give it a name there, unless protected_hardlinks forbids it."""
     (tmp_path / "shadow").write_bytes(b"secret")
     os.link(tmp_path / "shadow", theirs / "site.key")
-    descriptors = os.listdir("/proc/self/fd")
+    descriptors = os.listdir("/dev/fd")
     with pytest.raises(HostFileError) as caught:
         read(theirs / "site.key")
     assert str(caught.value) == (
         "%s has another name somewhere (a hard link), and %s belongs to the user %d: it may be anybody's file. Replace it by a "
         "copy of its own." % (theirs / "site.key", theirs, MALLORY)
     )
-    assert os.listdir("/proc/self/fd") == descriptors
+    assert os.listdir("/dev/fd") == descriptors
 
 
 @root_only
@@ -260,11 +260,11 @@ def test_without_proc_what_is_read_is_still_what_was_looked_at(tmp_path, theirs,
         (theirs / "site.key").unlink()
         os.link(tmp_path / "shadow", theirs / "site.key")
 
-    descriptors = os.listdir("/proc/self/fd")
+    descriptors = os.listdir("/dev/fd")
     meanwhile(monkeypatch, "open", swap, number=2, when=lambda path, *_rest: path == "site.key")
     with pytest.raises(HostFileError, match="site.key was replaced while it was read: somebody else is at work there."):
         read(theirs / "site.key")
-    assert os.listdir("/proc/self/fd") == descriptors
+    assert os.listdir("/dev/fd") == descriptors
 
 
 @root_only

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import sys
+from functools import partial
 
 import pytest
 
@@ -167,7 +168,7 @@ def test_a_lock_that_is_not_obtained_is_as_loud_as_any_failure(host, call, monke
     told, metrics = host.tls.parent / "failed", host.tls.parent / "stepca.prom"
     host.enrol(on_failure=["sh", "-c", 'echo "$STEPCA_ERROR" > %s' % told])
     monkeypatch.setenv("JOURNAL_STREAM", "8:1")
-    monkeypatch.setattr(locks.locked.__wrapped__, "__defaults__", (0.0,))
+    monkeypatch.setattr(locks, "locked", partial(locks.locked, patience=0.0))
     before = pki.snapshot(host.tls)
     words = "Another run is replacing certificates in %s. Run again when it is done." % host.state
     with locks.locked(str(host.state / "renewals")):

@@ -9,6 +9,7 @@ import os
 import re
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from cryptography import x509
@@ -371,7 +372,7 @@ def test_a_run_that_is_under_way_is_waited_for(host, monkeypatch):
 
 def test_a_run_that_never_ends_is_not_waited_for_for_ever(host, monkeypatch):
     Place(host)
-    monkeypatch.setattr(locks.locked.__wrapped__, "__defaults__", (0.0, 0.0))
+    monkeypatch.setattr(locks, "locked", partial(locks.locked, patience=0.0))
     os.makedirs(history.FOLDER, exist_ok=True)
     with locks.locked(os.path.join(history.FOLDER, "renewals")):
         assert Place(host, content=PROGRAM + b"new").program.read_bytes() == PROGRAM + b"new"
