@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -12,9 +13,9 @@ from contextlib import suppress
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, issuing, record
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import replacing
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, issuing, record, replacement
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HalfReplaced, HostFileError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import reading, replacing
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import (
     CA,
@@ -188,6 +189,38 @@ def test_a_key_that_stays_need_not_be_replaceable(tmp_path, monkeypatch):
     with pytest.raises(HostFileError, match="^%s is immutable" % (tmp_path / "site.key")):
         exchange.examine(ask(tmp_path, sans=["b.example"]), context())
     assert [name for name in os.listdir(tmp_path) if "stepca-" in name] == []
+
+
+# the former set again
+
+
+@table("code, lasting", {"once": (errno.ENOSPC, False), "for good": (errno.EIO, True)})
+def test_a_former_set_that_cannot_come_back(tmp_path, monkeypatch, code, lasting):
+    """Its key waits only where the next run is to finish with it."""
+    enrol(tmp_path)
+    paths = {str(tmp_path / name): kind for name, kind in (("site.crt", "certificate"), ("site.key", "key"))}
+    former = {path: (reading.read(path), kind) for path, kind in paths.items()}
+    enrol(tmp_path, sans=["b.example"])
+    before, calls = pki.snapshot(tmp_path), []
+    real = os.rename
+
+    def rename(old, new, **folders):
+        calls.append(new)
+        if len(calls) == 2 or (lasting and len(calls) > 2):
+            raise OSError(code, os.strerror(code))
+        real(old, new, **folders)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", rename)
+        with pytest.raises(HalfReplaced if lasting else HostFileError, match=os.strerror(code)):
+            replacement.restore(ask(tmp_path), context(), dict(former))
+    waiting = [name for name in os.listdir(tmp_path) if "stepca-" in name]
+    if lasting:
+        assert any(name.startswith(".site.key.stepca-") for name in waiting)
+        exchange.examine(ask(tmp_path), context())
+        assert {path: reading.read(path) for path in paths} == {path: one[0] for path, one in former.items()}
+    else:
+        assert waiting == [] and pki.snapshot(tmp_path) == before
 
 
 # where others can write
