@@ -171,7 +171,7 @@ def test_obstacles_are_named_before_a_token_is_spent(play, host, authority, obst
         "append-only folder": ((str(tls), "is append-only", "chattr -a"), flagged(tls, "a")),
         "folder in the place": (("chain_path: %s is a folder" % (tls / "site.chain"),), folder(tls / "site.chain")),
     }[obstacle]
-    with traffic(authority) as asked, ways:
+    with ways, traffic(authority) as asked:
         play(force, **settings).expect_failure(*words)
     assert asked == []
     assert {name: (tls / name).read_bytes() for name in NAMES} == before

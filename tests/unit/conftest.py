@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -46,6 +48,15 @@ def fixture_state(tmp_path_factory, monkeypatch):
     state = tmp_path_factory.mktemp("state") / "stepca"
     monkeypatch.setattr(places, "STATE", str(state))
     return state
+
+
+@pytest.fixture(name="open_folder")
+def fixture_open_folder():
+    """A folder of root's that everybody can enter; that of a test is closed to others."""
+    folder = Path(tempfile.mkdtemp(prefix="stepca-unit-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 # ansible-test has its own way and comes first.

@@ -10,19 +10,16 @@ import grp
 import os
 import pickle
 import pwd
-import shutil
 import signal
 import struct
 import sys
-import tempfile
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-#: What a user without rights finds loaded already: in a home of root's nobody else can import anything.
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import (  # noqa: F401
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import (
     acl,
     areas,
     attributes,
@@ -33,6 +30,9 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.files impo
     replacing,
     staging,
 )
+
+#: Loaded before one becomes a user without rights: in a home of root's nobody else can import anything.
+LOADED = (acl, areas, attributes, folders, locks, places, reading, replacing, staging)
 
 #: Users that no host has, so that errors name them by number.
 MALLORY, ALICE = 54321, 54322
@@ -171,15 +171,6 @@ def in_time(seconds: int = 20):
 
 
 # what runs as one of them
-
-
-@pytest.fixture(name="open_folder")
-def fixture_open_folder():
-    """A folder of root's that everybody can enter; that of a test is closed to others."""
-    folder = Path(tempfile.mkdtemp(prefix="stepca-unit-", dir="/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def as_user(uid: int, act, *arguments):

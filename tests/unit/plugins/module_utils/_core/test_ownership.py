@@ -20,7 +20,6 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
     NOBODY,
     as_user,
     file_of,
-    fixture_open_folder,  # noqa: F401
     folder_of,
     name_of,
     root_only,

@@ -29,13 +29,17 @@ def changed(**members):
     return json.dumps(dict(json.loads(made().decode("ascii")), **members)).encode("utf-8")
 
 
-@pytest.fixture(name="beside")
-def fixture_beside(tmp_path):
+def beside_of(folder):
     """A certificate's path with a record beside it, and the record's path."""
-    path = tmp_path / ".web.crt.stepca.json"
+    path = folder / ".web.crt.stepca.json"
     path.write_bytes(made())
     path.chmod(0o644)
-    return str(tmp_path / "web.crt"), path
+    return str(folder / "web.crt"), path
+
+
+@pytest.fixture(name="beside")
+def fixture_beside(tmp_path):
+    return beside_of(tmp_path)
 
 
 def test_the_record_lies_beside_the_certificate_and_is_hidden():

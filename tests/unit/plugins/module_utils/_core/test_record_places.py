@@ -18,15 +18,14 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
     MALLORY,
     NOBODY,
     as_user,
-    fixture_open_folder,  # noqa: F401
     folder_of,
     link_of,
     root_only,
 )
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.test_record import (
     ISSUED,
+    beside_of,
     changed,
-    fixture_beside,  # noqa: F401
 )
 
 
@@ -34,6 +33,11 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
 def fixture_theirs(tmp_path):
     """A folder of somebody else's."""
     return folder_of(tmp_path / "theirs")
+
+
+@pytest.fixture(name="beside")
+def fixture_beside(tmp_path):
+    return beside_of(tmp_path)
 
 
 def left_by_an_older_version(folder, certificate_path=None):

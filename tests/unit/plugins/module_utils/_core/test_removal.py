@@ -28,7 +28,6 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
     MALLORY,
     as_user,
     file_of,
-    fixture_open_folder,  # noqa: F401
     folder_of,
     link_of,
     root_only,

@@ -26,7 +26,6 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
     acl_of,
     as_user,
     file_of,
-    fixture_open_folder,  # noqa: F401
     folder_of,
     give,
     give_acl,
@@ -167,7 +166,7 @@ def test_nobody_else_can_look_into_it(open_folder):
 # what stands in its way
 
 PLANTED = {
-    "a link": (lambda path, victim: link_of(path, victim), "is no folder of ours, and stands in our way: remove it"),
+    "a link": (link_of, "is no folder of ours, and stands in our way: remove it"),
     "a link of roots": (lambda path, victim: path.symlink_to(victim), "is no folder of ours, and stands in our way"),
     "a link to nothing": (
         lambda path, victim: link_of(path, "/nothing"),

@@ -21,7 +21,6 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
     acl_of,
     as_user,
     file_of,
-    fixture_open_folder,  # noqa: F401
     folder_of,
     give_acl,
     has_acl,

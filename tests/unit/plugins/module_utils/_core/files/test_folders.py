@@ -20,7 +20,6 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
     acl_of,
     as_user,
     file_of,
-    fixture_open_folder,  # noqa: F401
     folder_of,
     give,
     give_acl,
@@ -227,7 +226,7 @@ def test_a_file_that_comes_meanwhile_keeps_its_folder(folder, monkeypatch):
     "plant",
     {
         "a file of theirs": lambda path, victim: file_of(path),
-        "a link of theirs": lambda path, victim: link_of(path, victim),
+        "a link of theirs": link_of,
         "a folder of theirs": lambda path, victim: folder_of(path),
     },
 )

@@ -23,7 +23,6 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
     NOBODY,
     as_user,
     file_of,
-    fixture_open_folder,  # noqa: F401
     folder_of,
     give,
     in_time,
@@ -325,7 +324,7 @@ def test_a_lock_that_its_holder_removed_is_taken_anew(home):
 @table(
     "plant, words",
     {
-        "a link": (lambda path, victim: link_of(path, victim), "lock is a symbolic link of the user %d" % MALLORY),
+        "a link": (link_of, "lock is a symbolic link of the user %d" % MALLORY),
         "a file": (
             lambda path, victim: file_of(path, mode=0o666),
             "is no lock of ours, and stands in our way: remove it",

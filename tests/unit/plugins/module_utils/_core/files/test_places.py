@@ -18,7 +18,6 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
     NOBODY,
     acl_of,
     as_user,
-    fixture_open_folder,  # noqa: F401
     folder_of,
     give_acl,
     group_that_is,

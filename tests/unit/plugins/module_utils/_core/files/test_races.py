@@ -29,7 +29,6 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.files impo
 )
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.strangers import (
     MALLORY,
-    fixture_open_folder,  # noqa: F401
     folder_of,
     in_time,
     root_only,

@@ -221,7 +221,7 @@ def test_a_file_that_becomes_a_link_before_it_is_opened(tmp_path, monkeypatch, p
 @table(
     "then",
     {
-        "a link": lambda path, shadow: link_of(path, shadow),
+        "a link": link_of,
         "a hard link": lambda path, shadow: os.link(shadow, path),
         "another file": lambda path, shadow: file_of(path, b"another"),
         "a pipe": lambda path, shadow: os.mkfifo(path),

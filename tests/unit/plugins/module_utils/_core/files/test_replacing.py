@@ -272,7 +272,7 @@ def test_in_a_place_of_theirs_nothing_of_theirs_is_chowned_or_chmodded(tmp_path,
 @table(
     "then",
     {
-        "a link": lambda path, victim: link_of(path, victim),
+        "a link": link_of,
         "a file": lambda path, victim: file_of(path),
         "nothing": lambda path, victim: None,
     },
@@ -317,7 +317,7 @@ def test_a_folder_that_is_swapped_meanwhile_gets_nothing(tmp_path, theirs, monke
 @table(
     "then, words",
     {
-        "a link": (lambda path, victim: link_of(path, victim), "site.key is no file, but a symbolic link"),
+        "a link": (link_of, "site.key is no file, but a symbolic link"),
         "a pipe": (lambda path, victim: os.mkfifo(path), "site.key is no file, but a pipe"),
         "a folder": (lambda path, victim: folder_of(path), "site.key(: | is no file, but a folder)"),
     },

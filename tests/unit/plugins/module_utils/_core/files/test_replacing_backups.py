@@ -145,7 +145,7 @@ def test_a_backup_belongs_to_whom_the_file_belonged(folder, monkeypatch, number)
 @table(
     "plant",
     {
-        "a link": lambda path, victim: link_of(path, victim),
+        "a link": link_of,
         "a hard link": lambda path, victim: os.link(victim, path),
         "a pipe": lambda path, victim: os.mkfifo(path),
         "a file": lambda path, victim: file_of(path),

@@ -23,7 +23,6 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
     MALLORY,
     as_user,
     file_of,
-    fixture_open_folder,  # noqa: F401
     folder_of,
     give,
     in_time,
@@ -243,7 +242,7 @@ def fixture_mounted(tmp_path):
 @table(
     "act",
     {
-        "probed": lambda path: probe(path),
+        "probed": probe,
         "put": lambda path: replacing.put(str(path), b"new", 0o600),
         "backed up": lambda path: replacing.back_up(str(path), ()),
     },

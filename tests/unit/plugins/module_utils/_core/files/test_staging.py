@@ -28,7 +28,6 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core
     NOBODY,
     as_user,
     file_of,
-    fixture_open_folder,  # noqa: F401
     folder_of,
     give,
     link_of,
@@ -165,7 +164,7 @@ def test_a_planted_link_is_not_written_through(tmp_path):
 @table(
     "plant",
     {
-        "a link": lambda path, victim: link_of(path, victim),
+        "a link": link_of,
         "a hard link": lambda path, victim: os.link(victim, path),
         "a file": lambda path, victim: file_of(path),
         "a pipe": lambda path, victim: os.mkfifo(path),
@@ -294,8 +293,11 @@ def test_without_proc_no_path_is_handed_over_in_a_place_of_theirs(tmp_path, thei
         return real(path, *args, **kwargs)
 
     monkeypatch.setattr(os, "stat", stat_)
+
+    def dress(one):
+        return one.require_path() or []
+
     for folder, refused in ((tmp_path, False), (theirs, True)):
-        dress = lambda one: one.require_path() or []  # noqa: E731
         if refused:
             with pytest.raises(HostFileError, match="without /proc no file can be given its owner and mode there"):
                 staging.stage(str(folder / "site.key"), b"", "new", dress)

@@ -222,7 +222,7 @@ def test_metrics_in_a_folder_of_prometheus(host, call):
 @table(
     "plant, words",
     {
-        "a link": (lambda path, victim: link_of(path, victim), "is a symbolic link of the user %d" % MALLORY),
+        "a link": (link_of, "is a symbolic link of the user %d" % MALLORY),
         "a pipe": (lambda path, victim: os.mkfifo(path), "is no file, but a pipe"),
         "another name": (lambda path, victim: os.link(victim, path), "has another name somewhere"),
     },

@@ -293,7 +293,7 @@ def test_a_certificate_that_is_not_for_clients(host):
 @table(
     "spoil, words",
     {
-        "somebody owns its folder": (lambda folder: give(folder), "belongs to the user %d" % MALLORY),
+        "somebody owns its folder": (give, "belongs to the user %d" % MALLORY),
         "everybody may write there": (lambda folder: folder.chmod(0o777), "everybody may write to"),
         "a group may write there": (lambda folder: (os.chown(folder, 0, MALLORY), folder.chmod(0o775)), "the group"),
         "somebody owns the one above": (lambda folder: give(folder.parent), "above belongs to the user %d" % MALLORY),
