@@ -3,7 +3,7 @@
 
 """Root writes where others own the folder, as packages of services have it; who may read a file stays as it was meant.
 
-The attacks on that are in `tests/attacks`.
+The attacks on that are in `extensions/molecule/redteam`.
 """
 
 from __future__ import annotations

@@ -308,7 +308,10 @@ def test_further_names_that_are_ours(theirs):
     assert count() == 1
     folder_of(theirs / AREA, 0, 0o700)
     os.link(theirs / "site.key", theirs / AREA / ".site.key.stepca-old")
-    os.link(theirs / "site.key", theirs / AREA / ".other.key.stepca-old")
     assert count() == 2
     file_of(theirs / AREA / ".site.key.stepca-new")
     assert count() == 2, "another file"
+    os.link(theirs / "site.key", theirs / ".other.key.stepca-old")
+    assert count() == 2, "anybody could have made it"
+    os.link(theirs / "site.key", theirs / AREA / ".other.key.stepca-old")
+    assert count() == 3, "nobody else can have put it there: the file has been given another name since"

@@ -119,10 +119,11 @@ def as_user(user: str, *words, given=None, wait=True):
 
     one = pwd.getpwnam(user)
     command = ["python3", str(HERE / "attack.py"), *words]
-    process = subprocess.Popen(
-        command, user=one.pw_uid, group=one.pw_gid, extra_groups=[], cwd="/", text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=open(OWN / "attackers.log", "a"),
-    )  # fmt: skip
+    with open(OWN / "attackers.log", "a") as log:
+        process = subprocess.Popen(
+            command, user=one.pw_uid, group=one.pw_gid, extra_groups=[], cwd="/", text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+        )  # fmt: skip
     if not wait:
         process.stdout.readline()
         return process
@@ -626,9 +627,10 @@ def lent(step: str) -> None:
     else:
         found = []
         for path in sorted(Path(top).rglob("*")):
-            if path.is_file() and any(key in path.read_text(errors="replace") for key in load("lent.json", [])):
-                if path.stat().st_uid or path.stat().st_mode & 0o077:
-                    found.append("%s, of %d, is root's key of another certificate" % (path, path.stat().st_uid))
+            if not path.is_file() or (path.stat().st_uid == 0 and path.stat().st_mode & 0o077 == 0):
+                continue
+            if any(key in path.read_text(errors="replace") for key in load("lent.json", [])):
+                found.append("%s, of %d, is root's key of another certificate" % (path, path.stat().st_uid))
         judge("exchanged: root's key under the name of the account's own", 2, found)
 
 

