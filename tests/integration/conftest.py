@@ -47,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # For what a host decides by our own code alone: there the oldest Python and cryptography are the hard case, and the
     # nodes of `make molecule` have newer ones.
     config.addinivalue_line("markers", "oldest_core: the oldest ansible-core and host alone will do for this test")
+    # Who asks the CA is one thing, and what plays it another: the oldest host is the hard case for those that ask themselves.
+    config.addinivalue_line("markers", "crosswise: with request_from host the oldest core alone, else the newest")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -58,6 +60,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         elif metafunc.definition.get_closest_marker("oldest_core"):
             chosen = chosen[:1]
         metafunc.parametrize("core_name", chosen, ids=["core-%s" % name for name in chosen])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what `crosswise` spares, unless one core was chosen by hand."""
+    if config.getoption("core"):
+        return
+    spared = [
+        item for item in items if item.get_closest_marker("crosswise") and not _is_on_the_cross(item.callspec.params)
+    ]
+    items[:] = [item for item in items if item not in spared]
+    config.hook.pytest_deselected(items=spared)
+
+
+def _is_on_the_cross(chosen: dict) -> bool:
+    return (chosen["request_from"] == "host") == (chosen["core_name"] == next(iter(CORES)))
 
 
 class Lab:

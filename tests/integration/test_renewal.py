@@ -24,7 +24,12 @@ from tools.pki import make_intermediate
 #: Ten minutes of life, due after fifteen seconds where that is asked for, and not for long where it is not.
 LIFE = {"not_after": "10m", "renew_before": "1m"}
 DUE = {"not_after": "10m", "renew_before": "9m45s"}
-both_ways = pytest.mark.parametrize("request_from", ["controller", "host"])
+
+
+def both_ways(test):
+    """Asked by the controller, and by the host itself."""
+    return pytest.mark.crosswise(pytest.mark.parametrize("request_from", ["controller", "host"])(test))
+
 
 SERVER_ONLY = """{
   "subject": {{ toJson .Subject }},
@@ -181,6 +186,7 @@ def test_what_may_not_be_renewed(play, host, new_authority, request_from):
     prove(play, host, authority, cases, life, {**options, **ages}, life, meanwhile)
 
 
+@pytest.mark.one_core
 def test_a_front_that_ends_tls(play, host, authority, tmp_path):
     """No client certificate reaches the CA through it: the host goes on with its proof."""
     tls = host.path("/etc/tls")
@@ -231,6 +237,7 @@ def test_without_a_provisioner(play, host, new_authority, request_from):
     assert (tree(tls), leftovers(host)) == (before, [])
 
 
+@pytest.mark.oldest_core
 def test_no_way_to_a_later_end(play, host, new_authority):
     """A renewal that would be due at once is not installed where another issue is better; if that is no better, none is."""
     authority = new_authority(Provisioner("ansible", rounds=100_000), backdate="5s")
