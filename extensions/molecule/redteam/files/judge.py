@@ -12,7 +12,7 @@ cases:    print the certificates of the static attacks
 plant, clean KIND: have the attackers put their things there, or take them away
 static:   judge the results of a play on them, read from standard input
 renewals: have the renewer meet with what was planted
-races:    the renewer, again and again, against every race
+races FIRST STEP: the renewer, again and again, against each STEP-th race
 start, stop [MODE FOLDER...]: all races at once, while a play or a unit runs
 check NAME TRIED: judge what was done without this program
 pairs:    judge every pair with openssl
@@ -729,9 +729,10 @@ def put_back(folder: str) -> None:
     shutil.copy2(saved_as(folder) / record_of(folder).name, record_of(folder))
 
 
-def races() -> None:
+def races(first: str, step: str) -> None:
+    """Each step-th of them: the nodes have one kernel, and share the work."""
     done = {}
-    for mode, user, folder, whose in RACES:
+    for mode, user, folder, whose in RACES[int(first) :: int(step)]:
         save(folder)
         thief = as_user(user, "thieve", str(LOOT), folder, wait=False)
         attacker = as_user(user, "race", mode, folder, wait=False)
@@ -759,7 +760,7 @@ def races() -> None:
         name = "raced, the renewer: %s (in a folder that is %s)" % (mode, whose)
         say("%s: %d runs of %d failed, %d steps" % (name, sum(map(bool, codes)), len(codes), steps))
         judge(name, len(codes), found)
-    metrics_races()
+    metrics_races(METRICS_RACES[int(first) :: int(step)])
     for said, modes in sorted(done.items()):
         say("%4d  %s" % (len(modes), said[:400]))
 
@@ -775,8 +776,8 @@ def go_on(attacker) -> None:
     attacker.stdout.readline()
 
 
-def metrics_races() -> None:
-    for mode in METRICS_RACES:
+def metrics_races(modes) -> None:
+    for mode in modes:
         found, steps, codes = [], 0, []
         thief = as_user("prometheus", "thieve", str(LOOT), METRICS_FOLDER, wait=False)
         attacker = as_user("prometheus", "race", mode, METRICS_FOLDER, wait=False)

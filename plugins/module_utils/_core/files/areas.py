@@ -160,10 +160,10 @@ def backups(folder: places.Folder, name: str) -> list:
 def own_links(folder: places.Folder, name: str, status) -> int:
     """How many further names of this file are ours: a backup, or what a run keeps it by to put it back. OSError.
 
-    In our subfolder whatever it is kept as: somebody may have given it another name since, which must not stop us.
+    Of whichever target: whoever owns the folder may have exchanged its files since, which must not stop us for good. And it
+    gains nothing by such a name: a file of somebody else's has one more, elsewhere.
     """
-    links = [folder.look(one) for one in backups(folder, name)]
-    links += [folder.look(staged_name(name, tag)) for tag in tags(folder, name)]
+    links = [folder.look(one) for one in folder.names() if one.startswith(".") and (_BACKUP in one or _MARK in one)]
     with area_of(places.Place(folder, name, [], status), tidy=False) as area:
         links += [area.look(one) for one in area.names()] if area and not folder.ours else []
     return sum(1 for link in links if link and os.path.samestat(link, status))

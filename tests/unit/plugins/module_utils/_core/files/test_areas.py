@@ -311,7 +311,8 @@ def test_further_names_that_are_ours(theirs):
     assert count() == 2
     file_of(theirs / AREA / ".site.key.stepca-new")
     assert count() == 2, "another file"
-    os.link(theirs / "site.key", theirs / ".other.key.stepca-old")
-    assert count() == 2, "anybody could have made it"
+    os.link(theirs / "site.key", theirs / "other.key")
+    assert count() == 2, "a name that is not ours"
+    os.link(theirs / "site.key", theirs / ".other.key.stepca.backup-3")
     os.link(theirs / "site.key", theirs / AREA / ".other.key.stepca-old")
-    assert count() == 3, "nobody else can have put it there: the file has been given another name since"
+    assert count() == 4, "the file was other.key when they were made"
