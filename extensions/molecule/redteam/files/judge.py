@@ -216,15 +216,16 @@ def problems() -> list:
 
 
 def gained(path: str, ours: bool):
-    """Sentences on one file."""
+    """Sentences on one file. It is opened once: its name may be another file's a moment later."""
     try:
-        one = os.lstat(path)
-        if stat.S_ISLNK(one.st_mode):
-            return
-        listed = os.listxattr(path, follow_symlinks=False)
-        content = Path(path).read_bytes() if stat.S_ISREG(one.st_mode) and one.st_size < 1 << 20 else b""
-    except OSError:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # a link, a socket, or gone
         return
+    try:
+        one, listed = os.fstat(opened), os.listxattr(opened)
+        content = os.read(opened, 1 << 20) if stat.S_ISREG(one.st_mode) else b""
+    finally:
+        os.close(opened)
     others = one.st_uid != 0 or one.st_mode & 0o044 or "system.posix_acl_access" in listed
     if stat.S_ISREG(one.st_mode) and one.st_mode & 0o7000:
         yield "%s has mode %04o" % (path, stat.S_IMODE(one.st_mode))
