@@ -240,7 +240,7 @@ options:
     description:
       - Many certificates of one host, examined in one round trip and installed in one more.
       - Beside it, O(key_type), O(key_policy), O(not_before), O(not_after), O(max_lifetime), O(renew_before), O(issued_since),
-        O(check_revocation), O(revoke), O(reason), O(backup), the owners, groups and modes and the SELinux options are defaults of
+        O(check_revocation), O(revoke), O(reason), O(backup), O(make_folder), the owners, groups and modes and the SELinux options are defaults of
         the entries. Other options of a single certificate are an error there.
       - An entry with a bad value fails alone. The others are done, and the task fails at its end naming those that were not.
     type: list
@@ -336,6 +336,9 @@ options:
         description: As O(force).
         type: bool
         default: false
+      make_folder:
+        description: As O(make_folder).
+        type: bool
       backup:
         description: As O(backup).
         type: bool

@@ -123,7 +123,7 @@ def test_there_a_mode_is_mended_by_a_fresh_copy(tmp_path):
 @table(
     "plant, words",
     {
-        "a link": (lambda path, victim: link_of(path, victim), "is a symbolic link of the user %d" % MALLORY),
+        "a link": (link_of, "is a symbolic link of the user %d" % MALLORY),
         "a pipe": (lambda path, victim: os.mkfifo(path), "is no file, but a pipe"),
         "another name": (lambda path, victim: os.link(victim, path), "has another name somewhere"),
     },
