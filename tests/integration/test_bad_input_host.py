@@ -257,6 +257,7 @@ def small_disk(tmp_path):
         subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.oldest_core
 @pytest.mark.parametrize("pages", [0, 1, 2])
 def test_a_small_disk(play, host, authority, small_disk, pages):
     """Full at once; full after the key; full after the certificate, when only the record is missing."""

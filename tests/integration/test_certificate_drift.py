@@ -12,11 +12,16 @@ import subprocess
 import time
 from datetime import datetime, timedelta, timezone
 
+import pytest
+
 from tests.integration.judging import backups, judge, leftovers, mode, openssl, owner, see, somebody, traffic, tree
 from tests.integration.pairs import CERTIFICATE, GROUP, outcomes, pair
 from tests.integration.support import enrolment
 from tools.authority import Provisioner
 from tools.commands import wait_until
+
+# What is decided on the host, by code that is the same with any ansible-core.
+pytestmark = pytest.mark.oldest_core
 
 # Adds a name to those of the token.
 ADDING_TEMPLATE = """{

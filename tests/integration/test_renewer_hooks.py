@@ -18,6 +18,9 @@ from tests.integration.judging import judge, see
 from tests.integration.pairs import OUTPUTS, TLS, pair
 from tests.integration.renewing import serials, set_up
 
+# What is decided on the host, by code that is the same with any ansible-core.
+pytestmark = pytest.mark.oldest_core
+
 pytestmark = pytest.mark.skipif(Path("/run/systemd/system").exists(), reason="systemd would run the commands, not we")
 
 

@@ -125,6 +125,7 @@ def test_what_the_host_lacks(play, host, authority):
     play([{"name": "third", RENEWER: hooked}]).expect_ok()
 
 
+@pytest.mark.oldest_core
 def test_what_could_never_be_renewed(play, host, new_authority):
     """Foretold when it is set up, by name; the others are set up all the same. Who renews by plays is only warned."""
     authority = new_authority(
