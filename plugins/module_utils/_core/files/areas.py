@@ -108,6 +108,11 @@ def backup_name(name: str) -> str:
     return ".%s%s" % (name, _BACKUP)
 
 
+def _is_name_of_ours(name: str) -> bool:
+    """Whether staged_name() or backup_name() could have made it."""
+    return name.startswith(".") and (_MARK in name or _BACKUP in name)
+
+
 def path_of(target: str, tag: str) -> str:
     """Where something waits to become target, for people."""
     folder, name = os.path.split(target)
@@ -158,12 +163,12 @@ def backups(folder: places.Folder, name: str) -> list:
 
 
 def own_links(folder: places.Folder, name: str, status) -> int:
-    """How many further names of this file are ours: a backup, or what a run keeps it by to put it back. OSError.
+    """How many further names of a file in a foreign folder are ours: backups, and what a run keeps it by to put it back. OSError.
 
-    Of whichever target: whoever owns the folder may have exchanged its files since, which must not stop us for good. And it
-    gains nothing by such a name: a file of somebody else's has one more, elsewhere.
+    Those of other targets count as well, since whoever owns the folder may have exchanged its files meanwhile. Nobody gains
+    by such a name: a file that lies elsewhere, too, has one more. Its own name never counts.
     """
-    links = [folder.look(one) for one in folder.names() if one.startswith(".") and (_BACKUP in one or _MARK in one)]
+    links = [folder.look(one) for one in folder.names() if one != name and _is_name_of_ours(one)]
     with area_of(places.Place(folder, name, [], status), tidy=False) as area:
-        links += [area.look(one) for one in area.names()] if area and not folder.ours else []
+        links += [area.look(one) for one in area.names()] if area else []
     return sum(1 for link in links if link and os.path.samestat(link, status))

@@ -316,3 +316,20 @@ def test_further_names_that_are_ours(theirs):
     os.link(theirs / "site.key", theirs / ".other.key.stepca.backup-3")
     os.link(theirs / "site.key", theirs / AREA / ".other.key.stepca-old")
     assert count() == 4, "the file was other.key when they were made"
+
+
+@root_only
+@table(
+    "name", {"a backup": ".site.key.stepca.backup", "what waits": ".site.key.stepca-0123", "another's": ".x.stepca-old"}
+)
+def test_a_name_of_ours_is_no_further_name_of_its_own_file(theirs, victim, name):
+    """Somebody gave root's file such a name: it has one that is not ours."""
+    os.link(file_of(victim / "secret.key", uid=0), theirs / name)
+    with pytest.raises(HostFileError, match="has another name somewhere"):
+        reading.read(str(theirs / name))
+
+
+@root_only
+def test_what_only_looks_as_if_it_waited_there_is_not_read(theirs, victim):
+    os.link(file_of(victim / "secret.key", uid=0), theirs / ".site.key.stepca-0123")
+    assert staging.read(str(theirs / "site.key"), "0123") is None
