@@ -10,10 +10,7 @@ from typing import Any
 
 import pytest
 
-from tools.commands import in_ci
-
-# A skip whose reason begins so is no gap: the test means nothing in this combination, on any machine.
-EXPECTED = "not applicable: "
+from tools.commands import in_ci, is_expected
 
 
 @pytest.hookimpl(wrapper=True)
@@ -22,7 +19,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if report.skipped and in_ci() and not hasattr(report, "wasxfail"):
         reason = str(call.excinfo.value) if call.excinfo else "no reason given"
-        if EXPECTED not in reason:
+        if not is_expected(reason):
             report.outcome = "failed"
             report.longrepr = "skipped, which counts as failed where nobody watches: %s" % reason
     return report
