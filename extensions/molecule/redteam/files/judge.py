@@ -13,8 +13,7 @@ plant, clean KIND: have the attackers put their things there, or take them away
 static:   judge the results of a play on them, read from standard input
 renewals: have the renewer meet with what was planted
 races FIRST STEP: the renewer, again and again, against each STEP-th race
-start, stop [MODE FOLDER...]: all races at once, while a play or a unit runs
-check NAME TRIED: judge what was done without this program
+start, stop: all races at once, while a play or a unit runs
 pairs:    judge every pair with openssl
 table:    print it
 """
@@ -928,14 +927,6 @@ def main(words: list) -> None:
     name, rest = words[0], words[1:]
     if name in ("plant", "clean"):
         plant(name)
-    elif name == "check":
-        judge(rest[0], int(rest[1]))
-    elif name == "saves":
-        for _mode, _user, folder, _whose in RACES:
-            save(folder)
-    elif name == "put_back":
-        for _mode, _user, folder, _whose in RACES:
-            put_back(folder)
     else:
         globals()[name](*rest)
 

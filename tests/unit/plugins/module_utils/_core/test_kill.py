@@ -54,11 +54,7 @@ class Site:
         self.scenario.prepare(folder)
         self.old = save(folder)
 
-    def points(self, monkeypatch) -> list:
-        """The names of the points of a run that nothing disturbs; the folder is then as before."""
-        return self.undisturbed(monkeypatch).names
-
-    def undisturbed(self, monkeypatch) -> Points:
+    def points(self, monkeypatch) -> Points:
         """The points of a run that nothing disturbs; the folder is then as before."""
         before = save(self.folder)
         with monkeypatch.context() as patched:
@@ -105,7 +101,7 @@ def fixture_site(tmp_path, monkeypatch, request):
 
 def test_a_run_killed_at_any_point(site, monkeypatch, record_property):
     """Before each call that changes something, which is after the one before."""
-    points = site.undisturbed(monkeypatch)
+    points = site.points(monkeypatch)
     for number in points.changing:
         restore(site.folder, site.old)
         assert run_killed(site.folder, site.scenario, number)
@@ -117,13 +113,13 @@ def test_a_run_killed_at_any_point(site, monkeypatch, record_property):
 @pytest.mark.parametrize("failing", [False, True], ids=["killed", "failing"])
 def test_a_recovery_disturbed_at_any_point(site, monkeypatch, record_property, failing):
     """Every pair of points would take minutes: each n-th kill is recovered from, each m-th recovery is disturbed."""
-    kills = site.undisturbed(monkeypatch).changing
+    kills = site.points(monkeypatch).changing
     pairs, killed = [], {}
     for first in every(kills, FIRST_KILLS):
         restore(site.folder, site.old)
         run_killed(site.folder, site.scenario, first)
         killed[first] = save(site.folder)
-        again = site.undisturbed(monkeypatch)
+        again = site.points(monkeypatch)
         pairs += [(first, second) for second in (range(1, len(again.names) + 1) if failing else again.changing)]
     chosen = every(pairs, SECOND_KILLS)
     for first, second in chosen:
@@ -145,7 +141,7 @@ def every(some, most) -> list:
 @table("codes, lasting", {"full": (FULL, False), "full for good": (FULL, True), "other faults": (OTHER_FAULTS, False)})
 def test_a_call_that_fails(site, monkeypatch, record_property, codes, lasting):
     """The other faults by turns."""
-    names = site.points(monkeypatch)
+    names = site.points(monkeypatch).names
     for number in range(1, len(names) + 1):
         code = codes[number % len(codes)]
         restore(site.folder, site.old)
@@ -205,7 +201,7 @@ def test_strace_counts_the_same_points(site, tmp_path, monkeypatch):
     """No call that changes a file of the set goes uncounted."""
     if not shutil.which("strace"):
         pytest.skip("no strace here to count the points a second time")
-    expected = Counter(site.points(monkeypatch))
+    expected = Counter(site.points(monkeypatch).names)
     expected["write"] //= 2  # each write is two points
     traced = trace(tmp_path, next(name for name, one in SCENARIOS.items() if one is site.scenario))
     assert traced == +expected
