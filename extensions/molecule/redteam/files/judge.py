@@ -434,7 +434,11 @@ def is_fine(*folders: str) -> list:
                 or one.st_uid
                 or stat.S_IMODE(one.st_mode) != (0o600 if secret else 0o644)
             ):
-                found.append("%s is %s %s of %d" % (path, stat.filemode(one.st_mode), one.st_nlink, one.st_uid))
+                names = [str(name) for name in Path(folder).rglob("*") if os.path.samestat(name.lstat(), one)]
+                found.append(
+                    "%s is %s of %d, and has %d names, here %s"
+                    % (path, stat.filemode(one.st_mode), one.st_uid, one.st_nlink, names)
+                )
     return found
 
 
