@@ -104,7 +104,9 @@ class Laboratory:
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp"),
             "ANSIBLE_COLLECTIONS_PATH": str(collections),
             "MOLECULE_EPHEMERAL_DIRECTORY": str(self.folder / "molecule"),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            # The collection may be the checkout itself: compiled once, and not in it.
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(collections.parent / "bytecode"),
         }
 
     def _obey(self) -> None:

@@ -257,8 +257,8 @@ class Playbooks:
             ANSIBLE_COLLECTIONS_PATH=str(self.collections),
             ANSIBLE_NOCOLOR="1",
             LAB_LINES=str(folder / "results.jsonl"),
-            # Runs use the checkout itself: leave no compiled files in it.
-            PYTHONDONTWRITEBYTECODE="1",
+            # Runs use the checkout itself: leave no compiled files in it, and compile each file once and not with every run.
+            PYTHONPYCACHEPREFIX=str(self.collections.parent / "bytecode"),
         )
         clean.setdefault("LC_ALL", "C.UTF-8")
         (folder / "home").mkdir(exist_ok=True)
