@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from plugins.module_utils._core.anchors import STORES
+from plugins.module_utils._core.trust.stores import STORES
 from tools.cache import CHECKOUT
 from tools.commands import ToolError, command_line
 from tools.images import SUITES

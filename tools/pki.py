@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from plugins.plugin_utils._pki import Issuer, make_intermediate, make_root
+from plugins.plugin_utils._disposable.pki import Issuer, make_intermediate, make_root
 
 __all__ = ["Issuer", "make_intermediate", "make_root"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from plugins.plugin_utils._program import STEP_CA, Finder, Program, ProgramError, Source
+from plugins.plugin_utils._disposable.program import STEP_CA, Finder, Program, ProgramError, Source
 from tools.commands import ToolError, command_line, say
 from tools.venvs import choose_python
 

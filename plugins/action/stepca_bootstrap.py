@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import connections
+from ..module_utils._core.ca import connections
 from ..module_utils._core.errors import ApiError
 from ..plugin_utils import _answers
 from ..plugin_utils._action import StepCAAction

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import wanted
+from ..module_utils._core.certificate import request
 from ..plugin_utils._action import StepCAAction
-from ..plugin_utils._issue import Issue
+from ..plugin_utils._certificates.task import Issue
 
 
 class ActionModule(StepCAAction):
@@ -16,9 +16,9 @@ class ActionModule(StepCAAction):
     OPTIONS = _options.CERTIFICATE
 
     def act(self) -> dict:
-        wanted.refuse_mixture(self.given)
-        entries = wanted.entries(self.options)
-        wanted.refuse_shared_paths(entries)
+        request.refuse_mixture(self.given)
+        entries = request.entries(self.options)
+        request.refuse_shared_paths(entries)
         results = Issue(self, entries).run()
         diffs = [one.pop("diff") for one in results]
         many = self.options.get("certificates") is not None

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import connections, durations
+from ..module_utils._core import durations
+from ..module_utils._core.ca import connections
 from ..plugin_utils import _answers
 from ..plugin_utils._action import StepCAAction, roots_pem
 from ..plugin_utils._signing import Signing

@@ -12,7 +12,8 @@ from ansible.utils.display import Display
 
 from ..module_utils import _options
 from ..module_utils._core.errors import OptionError, StepCAError
-from ..plugin_utils import _disposable_ca, _libraries
+from ..plugin_utils import _libraries
+from ..plugin_utils._disposable import ca
 from ..plugin_utils._settings import plain_data
 
 
@@ -38,8 +39,8 @@ class ActionModule(ActionBase):
         if outcome.error_messages:
             raise OptionError(outcome.errors.msg)
         options = dict(outcome.validated_parameters)
-        folder = Path(options.pop("folder") or _disposable_ca.default_folder()).absolute()
-        authority = _disposable_ca.DisposableCA(folder, Display().display)
+        folder = Path(options.pop("folder") or ca.default_folder()).absolute()
+        authority = ca.DisposableCA(folder, Display().display)
         if options.pop("state") == "absent":
             return authority.absent(self._task.check_mode)
         return authority.present(options, self._task.check_mode)

@@ -9,9 +9,10 @@ import hashlib
 from ansible.errors import AnsibleError
 
 from ..module_utils import _options, _zipapp
-from ..module_utils._core import connections, diagnosis, durations
+from ..module_utils._core import durations
+from ..module_utils._core.ca import connections, diagnosis
 from ..module_utils._core.errors import OptionError
-from ..plugin_utils import _answers, _examination
+from ..plugin_utils import _answers, _doctor
 from ..plugin_utils._action import StepCAAction, TaskFailed
 
 _SET_UP = "Run the role certificate on this host."
@@ -23,14 +24,14 @@ class ActionModule(StepCAAction):
     OPTIONS = _options.DOCTOR
 
     def act(self) -> dict:
-        findings = _examination.Findings()
+        findings = _doctor.Findings()
         present = [entry for entry in self.options["certificates"] if entry.get("state") != "absent"]
-        _examination.controller(findings)
-        connection = _examination.authority(findings, self, present)
+        _doctor.controller(findings)
+        connection = _doctor.authority(findings, self, present)
         self._look_at_host(findings, connection, bool(present))
         return {"changed": False, "findings": list(findings)}
 
-    def _look_at_host(self, findings: _examination.Findings, connection, has_certificates: bool) -> None:
+    def _look_at_host(self, findings: _doctor.Findings, connection, has_certificates: bool) -> None:
         options = {"renewer": self.options["renewer"], "renewer_path": self.options["renewer_path"]}
         before = durations.now()
         try:
@@ -52,7 +53,7 @@ class ActionModule(StepCAAction):
         return self.options["renewer"] != "none" or self.settings.request_from() == "host"
 
 
-def _judge_clock(findings: _examination.Findings, told, before) -> None:
+def _judge_clock(findings: _doctor.Findings, told, before) -> None:
     try:
         now = durations.parse_time(str(told), "now")
     except OptionError:
@@ -70,7 +71,7 @@ def _judge_clock(findings: _examination.Findings, told, before) -> None:
     )
 
 
-def _judge_route(findings: _examination.Findings, told, needed: bool) -> None:
+def _judge_route(findings: _doctor.Findings, told, needed: bool) -> None:
     for one in filter(lambda item: isinstance(item, dict), told[:20] if isinstance(told, list) else []):
         url, problem = (_answers.text(one.get(name)) or "" for name in ("url", "problem"))
         if not problem:
@@ -82,7 +83,7 @@ def _judge_route(findings: _examination.Findings, told, needed: bool) -> None:
             findings.add("route", None, "The host does not reach %s, and need not: the controller asks." % url)
 
 
-def _judge_renewer(findings: _examination.Findings, told: dict, wanted: str, has_certificates: bool) -> None:
+def _judge_renewer(findings: _doctor.Findings, told: dict, wanted: str, has_certificates: bool) -> None:
     """The renewer's file, and what runs it."""
     if wanted == "none":
         findings.add("timer", None, "Renewed by plays alone (stepca_renewer: none). Do they run often enough?")

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import client, connections, durations
+from ..module_utils._core import durations
+from ..module_utils._core.ca import client, connections
 from ..module_utils._core.errors import OptionError
 from ..plugin_utils._action import StepCAAction
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from ..module_utils import _options
 from ..module_utils._core import durations
-from ..module_utils._core.renewer import status, survey
+from ..module_utils._core.inspection import survey
+from ..module_utils._core.renewer import status
 from ..plugin_utils import _answers
 from ..plugin_utils._action import StepCAAction, roots_pem
 

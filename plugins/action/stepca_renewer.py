@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import connections, durations, wanted
+from ..module_utils._core import durations
+from ..module_utils._core.ca import connections
+from ..module_utils._core.certificate import request
 from ..module_utils._core.errors import OptionError
 from ..module_utils._core.renewer import configuration, sandbox
 from ..plugin_utils import _answers
 from ..plugin_utils._action import StepCAAction
-from ..plugin_utils._entry import understand
+from ..plugin_utils._certificates.entry import understand
 from ..plugin_utils._schedule import schedule
 
 _CERTIFICATE = "privatepki.stepca.stepca_certificate"
@@ -28,7 +30,7 @@ class ActionModule(StepCAAction):
     def act(self) -> dict:
         defaults = self.defaults_of(_CERTIFICATE)
         entries = [self._understood(entry, defaults) for entry in self.options["entries"]]
-        wanted.refuse_shared_paths(entries)
+        request.refuse_shared_paths(entries)
         connection = self.settings.connection() if any(map(_is_present, entries)) else None
         if connection and not connection.urls:
             raise OptionError("ca_url is required: the renewer of the host has to know where the CA is.")
@@ -44,7 +46,7 @@ class ActionModule(StepCAAction):
 
     def _understood(self, entry: dict, defaults: dict) -> dict:
         """One entry with the defaults that stepca_certificate has in this play, its names in normal form."""
-        given = {name: defaults[name] for name in wanted.SHARED if name in defaults}
+        given = {name: defaults[name] for name in request.SHARED if name in defaults}
         entry = dict(entry, **{name: value for name, value in given.items() if entry.get(name) is None})
         asked = understand(entry)
         for option, path, _kind in asked.written():

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import certificates, revocation, spending
+from ..module_utils._core.ca import one_time, revocation
 from ..module_utils._core.errors import ApiError, CertificateError, OptionError
+from ..module_utils._core.x509 import certificates
 from ..plugin_utils._action import StepCAAction
 from ..plugin_utils._signing import Signing
 
@@ -29,7 +30,7 @@ class ActionModule(StepCAAction):
     def _serial_of(self, path: str, signing: Signing) -> str:
         """The serial of the certificate on the host, if this CA issued it."""
         told = self.execute({"certificate_path": path}, {})
-        chain = spending.load(str(told.get("chain") or "")[: 64 * 1024])
+        chain = one_time.load(str(told.get("chain") or "")[: 64 * 1024])
         signing.learn_roots()
         if certificates.is_foreign(chain, signing.roots):
             raise CertificateError("certificate_path: %s was not issued by this CA. Nothing was revoked." % path)

@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import certificates, durations, spending, wanted
+from ..module_utils._core import durations
+from ..module_utils._core.ca import one_time
+from ..module_utils._core.certificate import request
 from ..module_utils._core.errors import CsrError, OptionError
-from ..plugin_utils import _names
+from ..module_utils._core.x509 import certificates
+from ..plugin_utils import _idna
 from ..plugin_utils._action import StepCAAction
 from ..plugin_utils._settings import plain_data
 from ..plugin_utils._signing import NO_CREDENTIALS, Signing
@@ -31,7 +34,7 @@ class ActionModule(StepCAAction):
             return result
         if not signing.can_issue:
             raise OptionError(NO_CREDENTIALS.replace("Only issuing it anew can help, and no", "No"))
-        chain = spending.load(signing.sign(request, asked)[0])
+        chain = one_time.load(signing.sign(request, asked)[0])
         facts = certificates.facts(chain, asked.renew_before, None)
         return {
             "changed": True,
@@ -40,14 +43,14 @@ class ActionModule(StepCAAction):
             "chain_pem": certificates.to_pem(chain[1:]).decode("ascii"),
         }
 
-    def _asked(self) -> wanted.Wanted:
+    def _asked(self) -> request.Wanted:
         """What the task asks for, as of a request that a user brings; it becomes no file."""
         options = dict(self.options)
-        options["sans"] = [_names.to_ascii(str(text)) for text in options.get("sans") or []]
+        options["sans"] = [_idna.to_ascii(str(text)) for text in options.get("sans") or []]
         if not options["sans"] and options.get("common_name"):
-            options["common_name"] = _names.to_ascii(options["common_name"])
+            options["common_name"] = _idna.to_ascii(options["common_name"])
         data = plain_data(options.get("template_data"))
-        asked = wanted.parse(dict(options, template_data=data, certificate_path="-", csr_path="csr"))
-        wanted.refuse_past(asked, durations.now())
+        asked = request.parse(dict(options, template_data=data, certificate_path="-", csr_path="csr"))
+        request.refuse_past(asked, durations.now())
         asked.certificate_path = ""
         return asked

@@ -176,9 +176,10 @@ from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 from ..module_utils import _options
-from ..module_utils._core import client, connections, csr, names
+from ..module_utils._core.ca import client, connections
 from ..module_utils._core.errors import OptionError, StepCAError
-from ..plugin_utils import _http, _libraries, _names, _provisioner
+from ..module_utils._core.x509 import csr, names
+from ..plugin_utils import _http, _idna, _libraries, _provisioner
 from ..plugin_utils._settings import Settings, Source, environment
 
 
@@ -256,11 +257,11 @@ def _subject(term: str, purpose: str, free: bool) -> str:
         if not term.isdigit():
             raise OptionError("%r is no serial number: give it in decimal digits." % term)
         return term
-    return term if free else names.parse_san(_names.to_ascii(term)).value
+    return term if free else names.parse_san(_idna.to_ascii(term)).value
 
 
 def _sans(term: str, purpose: str, given) -> list:
     if purpose == "revoke":
         return []
     texts = given if isinstance(given, list) else str(given or term).split(",")
-    return [san.value for san in names.parse_sans([_names.to_ascii(str(text).strip()) for text in texts])]
+    return [san.value for san in names.parse_sans([_idna.to_ascii(str(text).strip()) for text in texts])]

@@ -16,7 +16,7 @@ from ._core.files.places import explained
 
 
 class Attributes:
-    """The `finish` of _core/fileset.py: puts a kind's attributes on a file, or in check mode only looks.
+    """The `finish` of _core/certificate/fileset.py: puts a kind's attributes on a file, or in check mode only looks.
 
     module: uses load_file_common_arguments and set_fs_attributes_if_different of an AnsibleModule;
     wanted: {kind: {"owner", "group", "mode", SELinux parts}}, None for what the task does not name; dry: only look, in check

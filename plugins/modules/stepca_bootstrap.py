@@ -167,15 +167,16 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._attributes import Attributes
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, connections, https, trust
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import client, connections, https
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.trust import roots
 
 
 def work(module, connection):
     """What is to be done about each place, then do it unless in check mode."""
     options = module.params
     attributes = {"root": {name: options[name] for name in ("owner", "group", "mode")}}
-    wanted = trust.Wanted(
+    wanted = roots.Wanted(
         present=options["state"] == "present",
         root_path=options["root_path"],
         step_path=options["step_path"],
@@ -189,14 +190,14 @@ def work(module, connection):
     )
     authority = client.StepCA(connection, https.Transport)
     ask = authority.trust if options["_exchange"]["ask_from_host"] else None
-    plan = trust.examine(
+    plan = roots.examine(
         wanted, connection.roots, Attributes(module, attributes, module.check_mode), module.check_mode, ask
     )
     if plan.needs_roots:
         module.exit_json(changed=False, needs_roots=True)
     warnings, backups = plan.warnings, []
     if not module.check_mode:
-        told, backups = trust.apply(wanted, plan, Attributes(module, attributes, module.check_mode), module.run_command)
+        told, backups = roots.apply(wanted, plan, Attributes(module, attributes, module.check_mode), module.run_command)
         warnings += told
     module.exit_json(
         changed=bool(plan.reasons),

@@ -555,14 +555,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._attributes import Attributes
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
-    certificates,
-    durations,
-    exchange,
-    fileset,
-    wanted,
-)
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import examine, fileset, request
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import Overtaken, StepCAError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import certificates
 
 
 def context_for(module, told, asked, item, learnt):
@@ -588,12 +584,13 @@ def context_for(module, told, asked, item, learnt):
 
 def ask_from_here(told, asked, context, item, tokens):
     """The same for a host that asks the CA itself; the others need nothing of HTTP."""
-    from ansible_collections.privatepki.stepca.plugins.module_utils._core import by_host, connections
+    from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import connections
+    from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import by_host
 
     connection = connections.restore(told["by_host"])
     if told["step"] == "examine":
         return by_host.examine(asked, context, connection)
-    from ansible_collections.privatepki.stepca.plugins.module_utils._core import ladder
+    from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import ladder
 
     return ladder.Ladder(asked, context, connection, item, tokens).run()
 
@@ -601,20 +598,20 @@ def ask_from_here(told, asked, context, item, tokens):
 def answer_for(module, told, entry, item, tokens, learnt):
     """One entry's answer; what fails for it fails for it alone."""
     try:
-        asked = wanted.parse(entry)
+        asked = request.parse(entry)
         context = context_for(module, told, asked, item, learnt)
         if told["by_host"] and (told["step"] == "examine" or "outcome" in item):
             return ask_from_here(told, asked, context, item, tokens)
         if told["step"] == "examine":
-            return exchange.examine(asked, context)
-        from ansible_collections.privatepki.stepca.plugins.module_utils._core import issuing, removal
+            return examine.examine(asked, context)
+        from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import issue, removal
 
         if "chain" in item:
-            return issuing.accept(asked, context, item["chain"], item["digest"], item["issued_at"], item["renewal"])
+            return issue.accept(asked, context, item["chain"], item["digest"], item["issued_at"], item["renewal"])
         if "remove" in item:
             removal.remove(asked)
         elif item["discard"]:
-            issuing.discard(asked, item["discard"])
+            issue.discard(asked, item["discard"])
         return {}
     except StepCAError as error:
         return {"failed": True, "msg": str(error), "overtaken": isinstance(error, Overtaken)}
@@ -626,7 +623,7 @@ def main():
     _options.refuse_bypass(module)
     _cryptography.ensure(module)
     told, tokens = module.params["_exchange"], module.params["_tokens"] or {}
-    entries = wanted.entries(module.params)
+    entries = request.entries(module.params)
     learnt = {}
     answers = [
         answer_for(module, told, entry, item, tokens.get(str(index), {}), learnt)

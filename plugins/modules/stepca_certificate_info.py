@@ -98,17 +98,12 @@ revoked:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import (
-    certificates,
-    client,
-    connections,
-    durations,
-    https,
-    info,
-    revocation,
-)
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import client, connections, https, revocation
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import info
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import places
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import certificates
 
 
 def look(params):

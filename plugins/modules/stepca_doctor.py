@@ -84,8 +84,8 @@ findings:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import checkup
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import connections
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.inspection import checkup
 
 
 def main():

@@ -93,7 +93,8 @@ tried:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import client, connections, durations, https
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import client, connections, https
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 
 

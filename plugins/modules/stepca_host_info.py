@@ -120,9 +120,11 @@ problems:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates, durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import history, survey
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.inspection import survey
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import history
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import certificates
 
 
 def look(params):

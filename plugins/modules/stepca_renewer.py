@@ -165,7 +165,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options, _zipapp
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import connections
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import OptionError, StepCAError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import command, installation, sandbox
 

@@ -90,9 +90,9 @@ reason:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import places
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import certificates
 
 
 def main():

@@ -14,8 +14,9 @@ from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 
 from ..module_utils import _options
-from ..module_utils._core import certificates, client, connections
+from ..module_utils._core.ca import client, connections
 from ..module_utils._core.errors import OptionError, StepCAError
+from ..module_utils._core.x509 import certificates
 from . import _answers, _http, _libraries, _provisioner
 from ._settings import Settings, Source, of_controller, plain, plain_data
 

@@ -15,7 +15,7 @@ import tempfile
 import threading
 from concurrent.futures import Future
 
-from ..module_utils._core import api, https
+from ..module_utils._core.ca import api, https
 from ..module_utils._core.errors import TransportError
 from ._libraries import require
 
@@ -62,7 +62,7 @@ class _Progress:
 
 
 class Transport:
-    """See module_utils/_core/client.py for what a transport is."""
+    """See module_utils/_core/ca/client.py for what a transport is."""
 
     def __init__(self, roots_pem, server_name, seconds: float):
         require("requests", requests)

@@ -15,8 +15,10 @@ from collections import namedtuple
 from collections.abc import Mapping
 
 from ..module_utils import _options
-from ..module_utils._core import certificates, connections, durations
+from ..module_utils._core import durations
+from ..module_utils._core.ca import connections
 from ..module_utils._core.errors import OptionError
+from ..module_utils._core.x509 import certificates
 
 #: value: never empty; where: for people, "the variable stepca_ca_url".
 Setting = namedtuple("Setting", "name value where")

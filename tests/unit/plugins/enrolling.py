@@ -11,8 +11,9 @@ import stat
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, issuing, keys, wanted
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import examine, issue, request
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import attributes, places, reading
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import keys
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 
 CA = pki.Authority()
@@ -25,14 +26,14 @@ def ask(folder, **changes):
     """One certificate as a task asks for it."""
     entry = dict(_DEFAULTS, certificate_path=str(folder / "site.crt"), key_path=str(folder / "site.key"))
     entry.update(changes)
-    return wanted.parse({name: entry.get(name) for name in wanted.SINGLE + wanted.SHARED})
+    return request.parse({name: entry.get(name) for name in request.SINGLE + request.SHARED})
 
 
 def context(finish=None, **changes):
     """What the controller says of the task."""
     told = {"now": pki.NOW, "roots": [CA.root], "fingerprints": [CA.fingerprint], "provisioner": None}
     told.update(changes)
-    return exchange.Context(finish=finish or Finish(told.get("dry", False)), **told)
+    return examine.Context(finish=finish or Finish(told.get("dry", False)), **told)
 
 
 class Finish:
@@ -59,10 +60,10 @@ class Finish:
 def enrol(folder, signer=CA, told=None, **changes):
     """Both steps; returns the facts of what was installed."""
     told = told or context()
-    answer = exchange.examine(ask(folder, **changes), told)
+    answer = examine.examine(ask(folder, **changes), told)
     assert answer["outcome"] == "issued"
     chain = signer.sign(answer["csr"])
-    return issuing.accept(ask(folder, **changes), told, chain, answer["digest"], ISSUED_AT)
+    return issue.accept(ask(folder, **changes), told, chain, answer["digest"], ISSUED_AT)
 
 
 def pair_of(folder) -> tuple:

@@ -21,7 +21,8 @@ import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import api, connections, durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import api, connections
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 
 URL = "https://ca.internal"

@@ -23,7 +23,7 @@ from collections import namedtuple
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import https
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import https
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 
 #: headers: dict with lower-case names.

@@ -16,7 +16,8 @@ import sys
 from collections import defaultdict
 from contextlib import ExitStack
 
-from .. import durations, library, record
+from .. import durations, library
+from ..certificate import record
 from ..errors import HostFileError, OptionError, StepCAError
 from ..files import folders, locks, places
 from . import configuration, history

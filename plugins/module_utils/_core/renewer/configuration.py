@@ -19,9 +19,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Optional
 
-from .. import connections, keys, wanted
+from ..ca import connections
+from ..certificate import request
 from ..errors import HostFileError, OptionError, StepCAError
 from ..files import places, reading
+from ..x509 import keys
 from .sandbox import refuse_odd
 
 FOLDER = "/etc/stepca/renew.d"
@@ -50,7 +52,7 @@ OPTIONS = (
     "key_owner",
     "key_group",
     "key_mode",
-) + tuple(wanted.OUTPUTS)
+) + tuple(request.OUTPUTS)
 #: What an entry says beside the options of stepca_certificate.
 HOOKS = ("reload", "run_after", "on_failure", "rollback", "served")
 _KEYS = ("version", "certificate", "ca", "only_by_play") + HOOKS
@@ -106,9 +108,9 @@ class Configuration:
             % shlex.quote(self.certificate_path)
         )
 
-    def wanted(self) -> wanted.Wanted:
+    def wanted(self) -> request.Wanted:
         """The options as values; OptionError."""
-        return wanted.parse(self.options)
+        return request.parse(self.options)
 
     def entry(self) -> dict:
         """make, the other way."""
@@ -119,12 +121,12 @@ class Configuration:
 
     def written(self) -> dict:
         """{option: path} of the files that a renewal writes."""
-        return {name: path for name, path in self.options.items() if name in wanted.WRITTEN and path}
+        return {name: path for name, path in self.options.items() if name in request.WRITTEN and path}
 
 
 def never_renewed(entry: dict) -> str:
     """Why no renewer could ever renew this, as its options alone show: a sentence, or ""; OptionError."""
-    asked = wanted.parse(entry)
+    asked = request.parse(entry)
     if asked.csr_path:
         return (
             "csr_path: the renewer has no key of its own for %s, and a request that a user brings is signed again, which needs "
@@ -157,7 +159,7 @@ def make(entry: dict, connection: connections.Connection) -> bytes:
     """The file for an entry of stepca_renewer, which may say only_by_play; OptionError for what cannot mean anything."""
     names = OPTIONS
     if entry.get("only_by_play"):
-        asked = wanted.parse({name: entry.get(name) for name in _WATCHED + ("not_after",)})
+        asked = request.parse({name: entry.get(name) for name in _WATCHED + ("not_after",)})
         never_due = isinstance(asked.not_after, datetime)
         names, entry = _WATCHED, dict(entry, **({"renew_before": "0%"} if never_due else {}))
     content = {
@@ -223,7 +225,7 @@ def _options(given) -> dict:
             raise OptionError("%s: %r is no value for it" % (name, value))
         if (name.endswith("_path") or name.endswith("_file")) and not os.path.isabs(value):
             raise OptionError("%s: %r is not an absolute path" % (name, value))
-        if name in wanted.WRITTEN:
+        if name in request.WRITTEN:
             refuse_odd(value, name)
     return given
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 
-from .. import connections, jws
+from ..ca import connections
 from ..errors import OptionError
 from ..files import folders, places, reading, replacing
+from ..x509 import jws
 from . import configuration, history, renewal
 
 _LARGEST_TOKEN = 64 * 1024

@@ -9,7 +9,7 @@ import os
 import stat
 from contextlib import ExitStack, suppress
 
-from .. import record
+from ..certificate import record
 from ..errors import HostFileError, StepCAError
 from ..files import areas, folders, locks, places, reading, replacing, staging
 from . import configuration, history, metrics, sandbox, services

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import shutil
 
-from .. import certificates, client, https
+from ..ca import client, https
 from ..errors import StepCAError
+from ..x509 import certificates
 
 
 class Renewable:

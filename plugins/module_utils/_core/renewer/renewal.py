@@ -14,9 +14,12 @@ import importlib
 from contextlib import suppress
 from datetime import datetime
 
-from .. import by_host, certificates, connections, durations, fileset, record
+from .. import durations
+from ..ca import connections
+from ..certificate import by_host, fileset, record
 from ..errors import CertificateError, Overtaken, StepCAError, TransportError
 from ..files import attributes, places
+from ..x509 import certificates
 from . import history, served
 
 _ONLY_A_PLAY = "Only a play can issue it anew: run the one that enrolled this host"
@@ -120,13 +123,13 @@ class Renewal:
     def _obtain(self, context: fileset.Context, answer: dict, tokens: dict) -> dict:
         asked = {"outcome": answer["outcome"], "csr": answer.get("csr"), "digest": answer["digest"]}
         asked.update(source="", revoke=None, without_token=_ONLY_A_PLAY)
-        from .. import ladder
+        from ..certificate import ladder
 
         return ladder.Ladder(self._wanted, context, self._one.connection, asked, tokens).run()
 
     def _snapshot(self, context: fileset.Context) -> dict:
         """{path: (content, kind)} of the set as it is, made of the pair; the record as it stands."""
-        from .. import replacement
+        from ..certificate import replacement
 
         found = fileset.read(self._wanted, context)
         former = replacement.as_found(self._wanted, found, [option for option, _path, _kind in self._wanted.written()])
@@ -153,7 +156,7 @@ class Renewal:
 
     def _roll_back(self, context: fileset.Context, former: dict) -> str:
         """The former files again, and the services told so; what came of it, a sentence."""
-        from .. import replacement
+        from ..certificate import replacement
         from . import services
 
         try:
@@ -194,7 +197,7 @@ def run(
 
 def _load_all() -> None:
     """Load what a renewal takes, before anything is replaced: a play may replace this zipapp itself meanwhile."""
-    for name in ("..files.folders", "..ladder", "..outputs", "..replacement", ".services"):
+    for name in ("..files.folders", "..certificate.ladder", "..certificate.derived", "..certificate.replacement", ".services"):
         importlib.import_module(name, __package__)
 
 

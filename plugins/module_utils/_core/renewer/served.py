@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 
-from .. import certificates
 from ..errors import HostFileError, StepCAError, TransportError
 from ..files import reading
+from ..x509 import certificates
 
 _SECONDS = 5.0
 #: How long a service that was told may take until it serves the new certificate.
@@ -65,7 +65,7 @@ def _serial(host: str, port: int, options: dict, sans: list) -> int:
     import socket
     import ssl
 
-    from .. import https, identity
+    from ..ca import https, identity
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 from datetime import datetime
 
-from .. import certificates, durations, info, ownership, record
+from .. import durations
+from ..certificate import info, ownership, record
 from ..errors import StepCAError
 from ..files import places
+from ..x509 import certificates
 from . import configuration, history, served
 
 #: From fine to worst; what monitoring is told is the worst of all: 0, 1, 1, 2.

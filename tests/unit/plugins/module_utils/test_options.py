@@ -10,7 +10,8 @@ import copy
 import pytest
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _options
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import keys, wanted
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import request
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import keys
 
 MODULES = {
     "doctor": _options.DOCTOR,
@@ -90,7 +91,7 @@ def test_variables_that_hold_a_secret_are_known():
 def test_an_entry_has_the_options_of_a_single_certificate():
     entry = _options.CERTIFICATE["certificates"]["options"]
     flat = set(_options.CERTIFICATE) - {"certificates"}
-    assert set(entry) == flat == set(wanted.SINGLE + wanted.SHARED)
+    assert set(entry) == flat == set(request.SINGLE + request.SHARED)
     for name in flat:
         assert {key: value for key, value in entry[name].items() if key not in ("default", "required")} == {
             key: value for key, value in _options.CERTIFICATE[name].items() if key != "default"
@@ -99,7 +100,7 @@ def test_an_entry_has_the_options_of_a_single_certificate():
 
 def test_shared_options_of_an_entry_have_no_default_that_would_hide_the_flat_one():
     entry = _options.CERTIFICATE["certificates"]["options"]
-    assert [name for name in wanted.SHARED if "default" in entry[name]] == []
+    assert [name for name in request.SHARED if "default" in entry[name]] == []
 
 
 def test_types_of_keys_are_those_that_can_be_made():

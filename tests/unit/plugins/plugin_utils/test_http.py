@@ -3,7 +3,7 @@
 
 """What the environment of the controller must not change, and what is particular to the transport over requests.
 
-How both transports behave on the wire: tests/unit/plugins/module_utils/_core/test_https.py.
+How both transports behave on the wire: tests/unit/plugins/module_utils/_core/ca/test_https.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import warnings
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import api
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import api
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import TransportError
 from ansible_collections.privatepki.stepca.plugins.plugin_utils import _http, _libraries
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki, tls_server

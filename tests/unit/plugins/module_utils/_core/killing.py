@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import exchange, issuing, record
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import examine, issue, record
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import locks, places
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA, ISSUED_AT, ask, context, enrol
@@ -144,13 +144,13 @@ class Scenario:
 
 def play_once(folder: Path, options: dict, signer) -> dict:
     """Both steps of the exchange, the second where something is due."""
-    answer = exchange.examine(ask(folder, **options), context())
+    answer = examine.examine(ask(folder, **options), context())
     if answer["outcome"] in ("issued", "renewed"):
         if signer is None:
             raise CAAsked(answer["reasons"])
         renewal = answer["outcome"] == "renewed"
         chain = signer.renew(folder / "site.crt") if renewal else signer.sign(answer["csr"])
-        issuing.accept(ask(folder, **options), context(), chain, answer["digest"], ISSUED_AT, renewal)
+        issue.accept(ask(folder, **options), context(), chain, answer["digest"], ISSUED_AT, renewal)
     return answer
 
 

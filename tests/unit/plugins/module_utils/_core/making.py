@@ -21,10 +21,11 @@ from cryptography.x509.oid import NameOID
 from hypothesis import assume, settings
 from hypothesis import strategies as st
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations, outputs
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import wanted as wanted_module
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import derived
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import request as wanted_module
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate.request import Pkcs12
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import OptionError
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.wanted import Pkcs12
 
 NOW = datetime(2026, 7, 1, 12, tzinfo=timezone.utc)
 MINUTE = timedelta(minutes=1)
@@ -230,7 +231,7 @@ def web(key_type, **more):
 
 def pair(key_type="ec-p256", length=2, encryption="modern", name=None, **more):
     """What the derived files of a certificate are made of; more: attributes of the pair that are to be others."""
-    made = outputs.Pair(
+    made = derived.Pair(
         chain=[web(key_type), lab().intermediate, lab().root][:length],
         key=key(key_type, 0),
         roots=[lab().root],

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import record
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import record
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import assert_whole
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.killing import (

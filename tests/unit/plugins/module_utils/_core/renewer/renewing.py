@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from datetime import timedelta
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations, ladder, record
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import ladder, record
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import (
     configuration,
     history,

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections, record
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import connections
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import record
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     HostFileError,
     OptionError,

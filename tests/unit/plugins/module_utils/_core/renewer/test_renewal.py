@@ -12,7 +12,8 @@ from datetime import timedelta
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import by_host, durations, replacement
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import by_host, replacement
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     CertificateError,
     HostFileError,

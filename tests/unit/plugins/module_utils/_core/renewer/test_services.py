@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import connections
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import connections
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import services
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer.configuration import (
     Configuration,

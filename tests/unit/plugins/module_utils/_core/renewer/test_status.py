@@ -11,10 +11,11 @@ from datetime import timedelta
 
 import pytest
 
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import certificates, durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import reading
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import history, metrics, served, status
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import certificates
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA, FOREIGN
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.renewer.renewing import LATER, start

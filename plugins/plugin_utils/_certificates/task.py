@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""One task's certificates, from exchange to installation: what the action plugin stepca_certificate does.
+
+    examine (host) -> judge what it asks for; renew, or mint and sign; check (here) -> accept (host)
+
+Nothing is due in a steady run: one module execution, no request to the CA. An entry that fails leaves the others be.
+"""
+
+from __future__ import annotations
+
+from ...module_utils._core import durations
+from ...module_utils._core.ca import connections
+from ...module_utils._core.certificate import examine, request
+from ...module_utils._core.errors import ApiError, CertificateError, OptionError, StepCAError, TransportError
+from ...module_utils._core.x509 import csr
+from .. import _answers
+from .._action import roots_pem
+from .._signing import NO_CREDENTIALS, Signing
+from .entry import Entry, understand
+
+
+class Issue:
+    """The certificates of one task on one host.
+
+    action: a StepCAAction; entries: the complete options of each. `run` returns one result for each, in their order.
+    """
+
+    def __init__(self, action, entries: list):
+        self._action = action
+        self._dry = bool(action._task.check_mode)
+        self._now = durations.now()
+        self._by_host = action.settings.request_from() == "host"
+        self._signing = Signing(action, self._by_host)
+        self._lost = None
+        self._entries = [Entry(entry) for entry in entries]
+
+    def run(self) -> list:
+        """Results of all entries."""
+        for entry in self._entries:
+            self._guarded(entry, self._understand)
+        understood = self._alive(self._entries)
+        self._examine(understood)
+        self._look_up_revoked(self._alive(understood))
+        due = [entry for entry in self._alive(understood) if entry.is_due]
+        if self._dry:
+            for entry in due:
+                self._guarded(entry, self._refuse_without_credentials)
+        elif due:
+            (self._hand_over if self._by_host else self._relay)(due)
+        return [entry.result(self._signing.url, self._dry) for entry in self._entries]
+
+    @staticmethod
+    def _alive(entries: list) -> list:
+        return [entry for entry in entries if entry.error is None]
+
+    def _guarded(self, entry: Entry, step) -> None:
+        try:
+            if self._lost:
+                raise self._lost
+            step(entry)
+        except TransportError as error:
+            # A CA that gave no answer to all attempts for one entry is not asked again for each of the others.
+            self._lost = error
+            entry.error = str(error)
+        except StepCAError as error:
+            entry.error = str(error)
+
+    def _understand(self, entry: Entry) -> None:
+        """What the options alone show, before the host is touched."""
+        entry.wanted = understand(entry.options)
+        request.refuse_past(entry.wanted, self._now)
+        if entry.wanted.revoke and self._signing.token:
+            raise OptionError(
+                "revoke needs the provisioner's options: the token (from %s) serves one request, and is for signing."
+                % self._signing.token.where
+            )
+        if entry.wanted.state == "present":
+            self._signing.refuse_foreign_token(entry.wanted)
+
+    # -- the host's first half
+
+    def _examine(self, entries: list) -> None:
+        """Have the host look; once more for those that cannot be decided without the roots."""
+        self._ask_host(entries)
+        undecided = [entry for entry in self._alive(entries) if entry.answer.get("needs_roots")]
+        if undecided:
+            self._signing.learn_roots()
+            before = [entry.answer for entry in undecided]
+            self._ask_host(undecided)
+            for entry, answer in zip(undecided, before, strict=True):
+                if entry.error is None:
+                    entry.answer = examine.with_repairs(entry.answer, answer)
+
+    def _ask_host(self, entries: list, look: bool = False) -> None:
+        if not entries:
+            return
+        items = [entry.question(look or (entry.wanted.check_revocation and not self._by_host)) for entry in entries]
+        for entry, answer in zip(entries, self._call("examine", entries, items), strict=True):
+            entry.answer = answer
+            if answer.get("failed") or not entry.fits(answer):
+                entry.answer = {}
+                entry.error = answer.get("msg") or _answers.NOT_OURS
+            else:
+                self._action.warn(answer["warnings"])
+
+    def _look_up_revoked(self, entries: list) -> None:
+        """check_revocation from here: look first, then have the host examine again what is due or revoked."""
+        asking = [entry for entry in entries if entry.wanted.check_revocation and not self._by_host]
+        for entry in asking:
+            self._guarded(entry, self._look_up)
+        again = [entry for entry in self._alive(asking) if entry.revoked or entry.answer["outcome"] != "none"]
+        self._examine(again if not self._dry else [entry for entry in again if entry.revoked])
+
+    def _look_up(self, entry: Entry) -> None:
+        revoked = self._signing.revoked()
+        found = entry.answer.get("certificate")
+        entry.revoked = revoked.sentence(_answers.serial(found)) if found else ""
+        entry.looked_up = True
+
+    def _call(self, step: str, entries: list, items: list, tokens=None) -> list:
+        """Run the module once for these entries; its answers."""
+        connection = self._signing.connection
+        told = {
+            "step": step,
+            "now": durations.format_time(self._now),
+            "fingerprints": connection.fingerprints,
+            "roots": roots_pem(self._signing.roots),
+            "provisioner": self._signing.provisioner_name,
+            "audiences": connections.audiences(connection, "renew"),
+            "attempts": (connection.retries + 1) * max(1, len(connection.urls)),
+            "can_issue": self._signing.can_issue,
+            "by_host": connections.describe(connection) if self._by_host else None,
+            "items": items,
+        }
+        result = self._action.execute({"certificates": [entry.options for entry in entries]}, told, tokens)
+        return _answers.read(result, len(entries))
+
+    # -- by way of the controller
+
+    def _relay(self, due: list) -> None:
+        renewing = [entry for entry in due if entry.answer["outcome"] == "renewed"]
+        for entry in renewing:
+            self._guarded(entry, self._renew)
+        self._ask_host([entry for entry in self._alive(renewing) if entry.refused])
+        issuing = [entry for entry in self._alive(due) if entry.answer["outcome"] == "issued"]
+        for entry in issuing:
+            self._refuse_shared_token(entry, issuing)
+            self._guarded(entry, self._sign)
+        for entry in self._alive(due):
+            if entry.answer["outcome"] == "removed":
+                self._guarded(entry, self._revoke)
+        self._install([entry for entry in due if entry.error is None or entry.answer.get("csr")])
+        for entry in self._alive(due):
+            if entry.wanted.revoke and entry.answer["outcome"] != "removed" and entry.answer["revocable"]:
+                self._guarded(entry, self._revoke_former)
+
+    def _refuse_shared_token(self, entry: Entry, due: list) -> None:
+        if self._signing.token and len(due) > 1 and entry.error is None:
+            entry.error = (
+                "A token serves one certificate, and %d are due. Use the provisioner's options instead." % len(due)
+            )
+
+    def _renew(self, entry: Entry) -> None:
+        try:
+            entry.chain_pem, entry.issued_at = self._signing.renew(entry.answer["proofs"], entry.wanted)
+        except (ApiError, CertificateError) as error:
+            entry.refused = str(error).rstrip(".")
+
+    def _sign(self, entry: Entry) -> None:
+        """From the host's request to a chain that was checked."""
+        if entry.error is not None:
+            return
+        self._refuse_without_credentials(entry)
+        request = self._signing.judge(entry.answer["csr"], entry.wanted)
+        entry.chain_pem, entry.issued_at = self._signing.sign(request, entry.wanted)
+
+    def _refuse_without_credentials(self, entry: Entry) -> None:
+        if entry.answer["outcome"] == "issued" and not self._signing.can_issue:
+            raise OptionError("A certificate is due (%s). %s" % ("; ".join(entry.answer["reasons"]), NO_CREDENTIALS))
+
+    def _revoke(self, entry: Entry) -> None:
+        self._signing.revoke(self._signing.former_serial(entry.answer, entry.wanted), entry.wanted.reason)
+        entry.revoked_now = True
+
+    def _revoke_former(self, entry: Entry) -> None:
+        try:
+            self._revoke(entry)
+        except StepCAError as error:
+            raise ApiError(
+                "%s is replaced, but the certificate that was there before is not revoked: %s Revoke it with stepca_revoke."
+                % (entry.options["certificate_path"], error)
+            ) from None
+
+    def _install(self, due: list) -> None:
+        """One call for all: what came is installed, what was refused leaves no staged key behind."""
+        if not due:
+            return
+        waiting = [entry for entry in due if entry.error is None]
+        for entry, answer in zip(due, self._call("accept", due, [entry.outcome() for entry in due]), strict=True):
+            self._action.warn(answer.get("warnings", []))
+            if entry in waiting:
+                entry.accept(answer)
+        self._look_again([entry for entry in waiting if entry.overtaken])
+
+    def _look_again(self, overtaken: list) -> None:
+        """Somebody else was faster, such as the host's own renewer: what they left may be all that is wanted."""
+        told = [entry.error for entry in overtaken]
+        for entry in overtaken:
+            entry.error, entry.looked_up = None, False
+        self._ask_host(overtaken, look=True)
+        for entry, message in zip(overtaken, told, strict=True):
+            if entry.answer.get("outcome") in ("none", "renewed", "rekeyed"):  # due again at once, it is theirs again
+                entry.answer.update(outcome="none", reasons=[])
+            else:
+                entry.error = message
+
+    # -- by the host itself
+
+    def _hand_over(self, due: list) -> None:
+        """The host asks the CA; a token for each attempt that it may make goes with the second call, and nothing else."""
+        tokens = {}
+        for index, entry in enumerate(due):
+            self._refuse_shared_token(entry, due)
+            self._guarded(entry, lambda entry, index=index: tokens.update({str(index): self._tokens(entry)}))
+        waiting = [entry for entry in due if entry.error is None]
+        items = [entry.errand(self._signing.source) for entry in due]
+        for entry, answer in zip(due, self._call("obtain", due, items, tokens), strict=True):
+            self._action.warn(answer.get("warnings", []))
+            if entry in waiting:
+                entry.accept(answer, by_host=True)
+        self._look_again([entry for entry in waiting if entry.overtaken])
+
+    def _tokens(self, entry: Entry) -> dict:
+        """{"sign": [...], "revoke": [...]}: as many as the host may need."""
+        if entry.error is not None:
+            return {}
+        self._refuse_without_credentials(entry)
+        attempts = (self._signing.connection.retries + 1) * len(self._signing.connection.urls)
+        tokens = {}
+        if entry.answer["csr"] and self._signing.can_issue:
+            entry.request = csr.to_pem(self._signing.judge(entry.answer["csr"], entry.wanted)).decode("ascii")
+            mint = self._signing.minter(entry.wanted, csr.load(entry.request))
+            # With max_lifetime the host may have to ask twice.
+            count = 1 if self._signing.token else attempts * (2 if entry.wanted.max_lifetime else 1)
+            tokens["sign"] = [mint(False) for _one in range(count)]
+        if entry.wanted.revoke and entry.answer["revocable"]:
+            entry.former = self._signing.former_serial(entry.answer, entry.wanted)
+            mint = self._signing.revoking_minter(entry.former)
+            tokens["revoke"] = [mint(False) for _one in range(attempts)]
+        return tokens

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""The provisioner: find its key, have it opened, mint tokens with it. Secrets live here and in _keyfile and nowhere
+else; no text of an error quotes a key, a password or a file's content. The only file that imports jwt.
+"""
+
+from __future__ import annotations
+
+import binascii
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from ..module_utils._core import durations
+from ..module_utils._core.ca import api, diagnosis
+from ..module_utils._core.errors import (
+    ApiError,
+    OptionError,
+    ProvisionerError,
+)
+from . import _keyfile
+from ._libraries import require
+
+try:
+    import jwt
+except ImportError:
+    jwt = None
+
+_BACKDATE = timedelta(seconds=60)
+_CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "EdDSA"}
+
+
+@dataclass(repr=False)
+class Provisioner:
+    """A provisioner with its opened key. It has no repr, so that no log can show it."""
+
+    name: str
+    key_id: str
+    algorithm: str
+    key: Any
+
+    def mint(self, *, purpose: str, subject: str, sans, audiences, lifetime: timedelta, binding: str = "") -> str:
+        """A one-time token (step-ca authority/provisioner/jwk.go).
+
+        subject: the commonName; sans: as the CSR spells them; binding: csr.binding of the one CSR it serves.
+        """
+        now = durations.now()
+        claims = {
+            "iss": self.name,
+            "sub": subject,
+            "aud": audiences,
+            "jti": secrets.token_hex(32),
+            # No iat: step-ca refuses one from before its own start, without leeway.
+            "nbf": int((now - _BACKDATE).timestamp()),
+            "exp": int((now + lifetime).timestamp()),
+        }
+        if purpose == "sign":
+            claims["sans"] = list(dict.fromkeys(sans))
+        if binding:
+            claims["cnf"] = {"x5rt#S256": binding}
+        return jwt.encode(claims, self.key, algorithm=self.algorithm, headers={"kid": self.key_id})
+
+
+def lifetime(settings) -> timedelta:
+    """token_lifetime as a duration."""
+    given = settings.find("token_lifetime")
+    if given is None:
+        return timedelta(minutes=5)
+    span = durations.parse_duration(given.value, "token_lifetime")
+    if not span:
+        raise OptionError("token_lifetime: 0 leaves no time to use the token.")
+    return span
+
+
+def check(settings) -> None:
+    """OptionError for what the provisioner's options alone show."""
+    settings.refuse_two("provisioner_key", "provisioner_key_path")
+    settings.refuse_two("provisioner_password", "provisioner_password_file")
+    lifetime(settings)
+
+
+def find(settings, authority) -> Provisioner:
+    """The provisioner that the settings name, its key opened; ProvisionerError, OptionError, ApiError or TransportError.
+
+    The CA is asked only for what the key does not tell: its provisioner's name, or the key itself.
+    """
+    require("PyJWT", jwt)
+    name = settings.find("provisioner")
+    key = settings.one_of("provisioner_key", "provisioner_key_path")
+    password = settings.one_of("provisioner_password", "provisioner_password_file")
+    if key is None and password is None:
+        raise OptionError(
+            "A certificate is due, and no option says who vouches for it. Give provisioner and provisioner_password, or "
+            "provisioner_key, or a token."
+        )
+    if key is None:
+        entry = _by_name(name, authority)
+        where = 'the CA\'s key of the provisioner "%s"' % entry["name"]
+        jwk = _keyfile.from_jose(_published_key(entry, authority), where, settings, password)
+    else:
+        entry, where = None, "%s (from %s)" % (key.name, key.where)
+        jwk = _keyfile.private_jwk(settings.text_of(key), where, settings, password)
+    algorithm, private = _algorithm(jwk, where), _private_key(jwk, where)
+    if entry is None:
+        entry = _matching(jwk, name, authority)
+    return Provisioner(entry["name"], entry["kid"], algorithm, private)
+
+
+def _by_name(name, authority) -> dict:
+    if name is None:
+        raise OptionError(
+            "provisioner is required where only its password is given: which of the CA's keys does it open?"
+        )
+    provisioners = authority.provisioners()
+    for item in provisioners:
+        if item.get("name") == name.value:
+            return {"name": item["name"], "kid": (item.get("key") or {}).get("kid"), "type": item.get("type")}
+    raise ProvisionerError(
+        'The CA at %s has no provisioner "%s"; it has: %s. Check the option provisioner (from %s).'
+        % (authority.url, name.value, diagnosis.list_provisioners(provisioners), name.where)
+    )
+
+
+def _published_key(entry: dict, authority) -> str:
+    hint = "Give the key itself: provisioner_key or provisioner_key_path, beside the password if it is encrypted."
+    if not entry["kid"]:
+        raise ProvisionerError(
+            'The provisioner "%s" is of type %s and has no JWK. %s' % (entry["name"], entry["type"], hint)
+        )
+    try:
+        text = authority.get(api.encrypted_key(entry["kid"])).get("key")
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        text = None
+    if not text:
+        raise ProvisionerError(
+            'The CA at %s hands out no encrypted key for the provisioner "%s". %s'
+            % (authority.url, entry["name"], hint)
+        )
+    return text
+
+
+def _matching(jwk: dict, name, authority) -> dict:
+    """Name and key id for a key: as the key and the options say, else as the CA lists it."""
+    key_id = jwk.get("kid") or _keyfile.thumbprint(jwk)
+    if name is not None and jwk.get("kid"):
+        return {"name": name.value, "kid": key_id}
+    public = _keyfile.thumbprint(jwk)
+    provisioners = authority.provisioners()
+    for item in provisioners:
+        has = item.get("key") or {}
+        if (name is None or item.get("name") == name.value) and (
+            has.get("kid") == key_id or _keyfile.thumbprint(has) == public
+        ):
+            return {"name": item["name"], "kid": has.get("kid")}
+    if name is not None and not any(item.get("name") == name.value for item in provisioners):
+        _by_name(name, authority)
+    raise ProvisionerError(
+        "The CA at %s lists no provisioner with this key%s; it has: %s. Give the key that belongs to it."
+        % (
+            authority.url,
+            ' under the name "%s"' % name.value if name else "",
+            diagnosis.list_provisioners(provisioners),
+        )
+    )
+
+
+def _algorithm(jwk: dict, where: str) -> str:
+    if jwk["kty"] == "RSA":
+        given = str(jwk.get("alg", "RS256"))
+        return given if given[:2] in ("RS", "PS") and given[2:] in ("256", "384", "512") else "RS256"
+    try:
+        return _CURVES[jwk["crv"]]
+    except (KeyError, TypeError):
+        raise ProvisionerError("%s is on a curve that step-ca does not sign with." % where) from None
+
+
+def _private_key(jwk: dict, where: str):
+    kinds = {"EC": "ECAlgorithm", "OKP": "OKPAlgorithm", "RSA": "RSAAlgorithm"}
+    try:
+        return getattr(jwt.algorithms, kinds[jwk["kty"]]).from_jwk(jwk)
+    except (jwt.exceptions.PyJWTError, ValueError, TypeError, KeyError, binascii.Error):
+        raise ProvisionerError("%s is a JWK whose numbers make no %s key." % (where, jwk["kty"])) from None

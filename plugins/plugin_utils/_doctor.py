@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""The doctor's look at what the controller can see: its own libraries, the CA, the provisioner. Nothing is issued.
+
+Each finding is a dict: check; fine (True, False, or None where there is nothing to judge); found (what, and what to do).
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+
+from ansible.release import __version__ as core_version
+
+from ..module_utils._core import durations
+from ..module_utils._core.ca import api, client, connections, diagnosis
+from ..module_utils._core.errors import StepCAError
+from ..module_utils._core.x509 import certificates, jws
+from . import _libraries, _provisioner
+from ._signing import NO_CREDENTIALS, Signing, age_problem
+
+_LIMITS = ("minTLSCertDuration", "maxTLSCertDuration", "defaultTLSCertDuration")
+
+
+class Findings(list):
+    """What was found, in order."""
+
+    def add(self, check: str, fine, found: str) -> None:
+        """One finding."""
+        self.append({"check": check, "fine": fine, "found": found})
+
+    def attempt(self, check: str, act):
+        """What act() returns, or None where it fails; an error is a finding."""
+        try:
+            return act()
+        except StepCAError as error:
+            self.add(check, False, str(error))
+            return None
+
+
+def controller(findings: Findings) -> None:
+    """The libraries of the controller."""
+    versions = _libraries.versions()
+    told = ", ".join("%s %s" % one for one in sorted(versions.items()) if one[1])
+    missing = [name for name, version in versions.items() if not version]
+    found = "ansible-core %s, Python %s, %s." % (core_version, platform.python_version(), told)
+    if missing:
+        found += " Missing: %s. Install it in the environment that Ansible runs in." % ", ".join(missing)
+    findings.add("controller", not missing, found)
+
+
+def authority(findings: Findings, action, certificates_asked: list):
+    """The CA and the provisioner; returns the connection (connections.Connection), None where options make none."""
+    signing = findings.attempt("pin", lambda: Signing(action))
+    if signing is None:
+        return None
+    if not signing.connection.urls:
+        findings.add("url", False, "ca_url: no option says where the CA is. Set stepca_ca_url.")
+        return None
+    answered = [_url(findings, action, signing.connection, url) for url in signing.connection.urls]
+    if not any(answered):
+        return signing.connection
+    if findings.attempt("pin", lambda: _pin(findings, signing)):
+        _ca_name(findings, signing)
+        listed = findings.attempt("provisioner", signing.authority.provisioners)
+        token = findings.attempt("provisioner", lambda: _token(findings, signing))
+        if token and listed is not None:
+            _provisioner_of(findings, signing, token, listed, certificates_asked)
+    return signing.connection
+
+
+def _url(findings: Findings, action, connection: connections.Connection, url: str) -> bool:
+    """Whether the CA is well at this one of its URLs."""
+    alone = action.authority(replace(connection, urls=[url], retries=0))
+    told = findings.attempt("url", lambda: client.health(alone))
+    if told is None:
+        return False
+    findings.add("url", True, "%s is well: step-ca %s." % (url, told["version"]))
+    old = findings.attempt("version", lambda: age_problem(alone))
+    if old:
+        findings.add("version", False, old)
+    skew = told["clock_skew"]
+    if skew is not None:
+        fine = abs(skew) <= diagnosis.LEEWAY.total_seconds()
+        found = "The CA's clock at %s is that of the controller." % url
+        if not fine:
+            found = "The CA's clock at %s is %d s %s the controller's. Set the clocks (NTP)." % (
+                url,
+                abs(skew),
+                "ahead of" if skew > 0 else "behind",
+            )
+        findings.add("clock", fine, found)
+    return True
+
+
+def _pin(findings: Findings, signing: Signing) -> bool:
+    now = durations.now()
+    for root in signing.authority.trust():
+        end = certificates.not_after(root)
+        found = "The CA proves itself by the root %s, SHA-256 %s..., which ends on %s." % (
+            root.subject.rfc4514_string(),
+            certificates.fingerprint(root)[:16],
+            durations.format_time(end),
+        )
+        findings.add("pin", end > now, found if end > now else found + " Rotate it.")
+    for sentence in signing.authority.warnings:
+        findings.add("pin", None, "%s Fine while a root is being rotated." % sentence)
+    return True
+
+
+def _ca_name(findings: Findings, signing: Signing) -> None:
+    peer = signing.authority.ask(api.HEALTH).peer
+    if peer:
+        names = ", ".join(sorted(san.value for san in certificates.sans(certificates.load_der(peer))))
+        asked = ", ".join(connections.audiences(signing.connection, "sign"))
+        findings.add("ca_name", True, "Tokens are for %s; the CA's certificate names %s." % (asked, names))
+
+
+def _token(findings: Findings, signing: Signing):
+    """A token as a certificate would need it, which is sent to nobody; None where no option could make one."""
+    if signing.token:
+        return str(signing.token.value)
+    if not signing.can_issue:
+        findings.add("provisioner", None, NO_CREDENTIALS.replace("Only issuing it anew can help, and no", "No"))
+        return None
+    return signing.provisioner().mint(
+        purpose="sign",
+        subject="doctor",
+        sans=["doctor"],
+        audiences=connections.audiences(signing.connection, "sign"),
+        lifetime=_provisioner.lifetime(signing.settings),
+    )
+
+
+def _provisioner_of(findings: Findings, signing: Signing, token: str, listed: list, certificates_asked: list) -> None:
+    header, claims = jws.claims(token)
+    problem = (
+        diagnosis.clock_problem(claims, durations.now())
+        or diagnosis.provisioner_problem(token, signing.authority, signing.source)
+        or diagnosis.audience_problem(claims, signing.authority, "/sign")
+    )
+    if problem:
+        findings.add("provisioner", False, problem)
+        return
+    entry = next(item for item in listed if item.get("name") == claims.get("iss"))
+    found = 'The key of the provisioner "%s" (%s, key id %s) opens, and is the one that the CA knows.'
+    findings.add("provisioner", True, found % (entry["name"], entry.get("type"), header.get("kid")))
+    limits = entry.get("claims") if isinstance(entry.get("claims"), dict) else {}
+    _lifetime(findings, limits, certificates_asked)
+    template = (((entry.get("options") or {}).get("x509") or {}).get("template")) or ""
+    findings.add(
+        "policy",
+        None,
+        "%sA CA does not tell which names it allows: a name that it refuses shows when it is asked for, with 403."
+        % ("A template of the provisioner may rewrite names and lives. " if template else ""),
+    )
+
+
+def _lifetime(findings: Findings, limits: dict, certificates_asked: list) -> None:
+    """What the provisioner itself allows. Limits of the whole CA are told to nobody."""
+    if limits.get("disableRenewal"):
+        findings.add(
+            "renewal", False, "The provisioner forbids renewal (disableRenewal): each certificate is issued anew."
+        )
+    told = ", ".join("%s %s" % (name, limits[name]) for name in _LIMITS if limits.get(name))
+    if not told:
+        told = "none of its own, so those of the whole CA hold, which it does not tell (as shipped: 5m to 24h)"
+    findings.add("lifetime", True, "Limits of the provisioner: %s." % told)
+    for entry in certificates_asked:
+        problem = findings.attempt("lifetime", lambda asked=entry: _too_long(asked, limits))
+        if problem:
+            findings.add("lifetime", False, problem)
+
+
+def _too_long(entry: dict, limits: dict) -> str:
+    asked = durations.parse_limit(entry["not_after"], "not_after") if entry.get("not_after") else None
+    if not hasattr(asked, "total_seconds"):  # a time, or nothing asked for
+        return ""
+    for name, wrong in (
+        ("maxTLSCertDuration", lambda limit: asked > limit),
+        ("minTLSCertDuration", lambda limit: asked < limit),
+    ):
+        if limits.get(name) and wrong(durations.parse_duration(limits[name], name)):
+            return (
+                "%s asks for %s, and the provisioner has %s %s. Ask for a life within that (not_after), or change the claim at the CA."
+                % (
+                    entry.get("certificate_path"),
+                    entry["not_after"],
+                    name,
+                    limits[name],
+                )
+            )
+    return ""
