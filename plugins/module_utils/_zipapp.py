@@ -7,12 +7,53 @@ from __future__ import annotations
 
 __all__ = ["build"]
 
-import ast
+import importlib
 import io
 import pkgutil
+import sys
 import zipfile
+from typing import TYPE_CHECKING
 
 from . import _core
+
+if TYPE_CHECKING:  # Never run. Ansible sends a module what it finds imported, and it looks here, too: all of the core.
+    # pylint: disable=unused-import
+    from ._core import compiling, durations, errors, library
+    from ._core.ca import api, client, connections, diagnosis, https, identity, one_time, revocation
+    from ._core.certificate import (
+        by_host,
+        derived,
+        examine,
+        fileset,
+        info,
+        issue,
+        ladder,
+        ownership,
+        plan,
+        provenance,
+        record,
+        removal,
+        replacement,
+        request,
+    )
+    from ._core.files import acl, areas, attributes, folders, locks, places, reading, replacing, staging
+    from ._core.inspection import checkup, survey
+    from ._core.renewer import (
+        command,
+        configuration,
+        enrolment,
+        history,
+        installation,
+        metrics,
+        renewable,
+        renewal,
+        sandbox,
+        served,
+        services,
+        status,
+    )
+    from ._core.trust import roots, stores
+    from ._core.x509 import certificates, csr, extensions, jws, keys, names, proof
 
 _PACKAGE = "stepca"
 _ENTRY = "renewer.command"
@@ -46,40 +87,14 @@ def build() -> bytes:
     return b"#!/usr/bin/env python3\n" + stream.getvalue()
 
 
-def _sources() -> dict:
-    """{path below _core: content} of what __main__ imports, and of all that this imports of _core."""
-    found, todo = {}, [_ENTRY, "compiling"]
-    while todo:
-        module = todo.pop()
-        for name in (module, module.rpartition(".")[0]):
-            path, source = _source_of(name)
-            if path and path not in found:
-                found[path] = source
-                todo += _imported(source, name, path.endswith("__init__.py"))
+def _sources(package: str = _core.__name__, folder: str = "") -> dict:
+    """{path below _core: content} of all its files, which may lie in a folder or in the zip that Ansible sends."""
+    found = {folder + "__init__.py": b""}
+    for _finder, name, is_package in pkgutil.iter_modules(sys.modules[package].__path__):
+        if is_package:
+            found.update(
+                _sources(importlib.import_module("%s.%s" % (package, name)).__name__, "%s%s/" % (folder, name))
+            )
+        else:
+            found["%s%s.py" % (folder, name)] = pkgutil.get_data(package, name + ".py")
     return found
-
-
-def _source_of(module: str) -> tuple:
-    """(path, content) of a module or package below _core, named without it; ("", b"") where there is none of this name."""
-    stem = module.replace(".", "/")
-    for path in (stem + ".py", (stem + "/__init__.py").lstrip("/")):
-        try:
-            content = pkgutil.get_data(_core.__name__, path)
-        except OSError:
-            continue
-        if content is not None:
-            return path, content
-    return "", b""
-
-
-def _imported(source: bytes, module: str, is_package: bool) -> list:
-    """The names below _core that this module imports: modules, and what may be one."""
-    names = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            parts = module.split(".")
-            package = parts[: len(parts) + is_package - node.level]
-            base = package + (node.module.split(".") if node.module else [])
-            names += [".".join(base)] if node.module else []
-            names += [".".join(base + [alias.name]) for alias in node.names]
-    return names
