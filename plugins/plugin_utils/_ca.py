@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ..module_utils._core import durations
-from ..module_utils._core.ca import api, client, connections, one_time, revocation
+from ..module_utils._core.ca import api, client, connections, crl, one_time
 from ..module_utils._core.errors import CertificateError, CsrError, OptionError
 from ..module_utils._core.x509 import certificates, csr, extensions, jws, keys, names, proof
 from . import _provisioner
@@ -69,10 +69,10 @@ class Signing:
         self.roots = self.authority.trust()
         self._action.warn(self.authority.warnings)
 
-    def revoked(self) -> revocation.Revoked:
+    def revoked(self) -> crl.Revoked:
         """The CA's list of revoked certificates, fetched once."""
         if self._revoked is None:
-            self._revoked = revocation.fetch(self.authority, durations.now())
+            self._revoked = crl.fetch(self.authority, durations.now())
         return self._revoked
 
     def refuse_foreign_token(self, asked) -> None:

@@ -25,9 +25,9 @@ def examine(wanted, context: fileset.Context, connection) -> dict:
         return asked[0]
 
     def revoked():
-        from ..ca import revocation
+        from ..ca import crl
 
-        return revocation.fetch(authority(), context.now)
+        return crl.fetch(authority(), context.now)
 
     if wanted.check_revocation and wanted.state == "present":
         context.revoked = _once(context, "revoked", revoked).sentence
