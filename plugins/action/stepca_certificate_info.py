@@ -9,7 +9,7 @@ from ..module_utils._core import durations
 from ..module_utils._core.ca import connections
 from ..plugin_utils import _answers
 from ..plugin_utils._action import StepCAAction, roots_pem
-from ..plugin_utils._signing import Signing
+from ..plugin_utils._ca import CA
 
 
 class ActionModule(StepCAAction):
@@ -20,23 +20,23 @@ class ActionModule(StepCAAction):
 
     def act(self) -> dict:
         durations.parse_threshold(self.options["renew_before"], "renew_before")
-        signing = Signing(self)
+        ca = CA(self)
         by_host = self.settings.request_from() == "host"
-        told = self._look(signing, by_host)
+        told = self._look(ca, by_host)
         if told.get("needs_roots") is True:
-            signing.learn_roots()
-            told = self._look(signing, by_host)
+            ca.learn_roots()
+            told = self._look(ca, by_host)
         result = {name: told.get(name) for name in self._KNOWN}
         result["certificate"] = _answers.facts(told.get("certificate"))
         if self.options["check_revocation"] and not by_host and result["certificate"]:
-            result["revoked"] = bool(signing.revoked().sentence(_answers.serial(result["certificate"])))
+            result["revoked"] = bool(ca.revoked().sentence(_answers.serial(result["certificate"])))
         return dict(result, changed=False)
 
-    def _look(self, signing: Signing, by_host: bool) -> dict:
+    def _look(self, ca: CA, by_host: bool) -> dict:
         exchange = {
             "now": durations.format_time(durations.now()),
-            "fingerprints": signing.connection.fingerprints,
-            "roots": roots_pem(signing.roots),
-            "by_host": connections.describe(signing.connection) if by_host and signing.connection.urls else None,
+            "fingerprints": ca.connection.fingerprints,
+            "roots": roots_pem(ca.roots),
+            "by_host": connections.describe(ca.connection) if by_host and ca.connection.urls else None,
         }
         return self.execute(self.given, exchange)

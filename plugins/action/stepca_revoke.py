@@ -9,7 +9,7 @@ from ..module_utils._core.ca import one_time, revocation
 from ..module_utils._core.errors import ApiError, CertificateError, OptionError
 from ..module_utils._core.x509 import certificates
 from ..plugin_utils._action import StepCAAction
-from ..plugin_utils._signing import Signing
+from ..plugin_utils._ca import CA
 
 
 class ActionModule(StepCAAction):
@@ -22,24 +22,24 @@ class ActionModule(StepCAAction):
         if bool(serial) == bool(path):
             raise OptionError("One of serial and certificate_path is required: say which certificate, once.")
         reason = revocation.parse_reason(self.options["reason"])
-        signing = Signing(self)
-        number = revocation.parse_serial(serial) if serial else self._serial_of(path, signing)
-        changed = self._would_change(signing, number) if self._task.check_mode else signing.revoke(number, reason)
+        ca = CA(self)
+        number = revocation.parse_serial(serial) if serial else self._serial_of(path, ca)
+        changed = self._would_change(ca, number) if self._task.check_mode else ca.revoke(number, reason)
         return {"changed": changed, "serial": number, "kind": self.options["kind"], "reason": reason}
 
-    def _serial_of(self, path: str, signing: Signing) -> str:
+    def _serial_of(self, path: str, ca: CA) -> str:
         """The serial of the certificate on the host, if this CA issued it."""
         told = self.execute({"certificate_path": path}, {})
         chain = one_time.load(str(told.get("chain") or "")[: 64 * 1024])
-        signing.learn_roots()
-        if certificates.is_foreign(chain, signing.roots):
+        ca.learn_roots()
+        if certificates.is_foreign(chain, ca.roots):
             raise CertificateError("certificate_path: %s was not issued by this CA. Nothing was revoked." % path)
         return str(chain[0].serial_number)
 
     @staticmethod
-    def _would_change(signing: Signing, serial: str) -> bool:
+    def _would_change(ca: CA, serial: str) -> bool:
         """True unless the CA publishes a list that has it."""
         try:
-            return not signing.revoked().sentence(int(serial))
+            return not ca.revoked().sentence(int(serial))
         except ApiError:
             return True

@@ -8,12 +8,14 @@ from ..module_utils import _options
 from ..module_utils._core import durations
 from ..module_utils._core.ca import one_time
 from ..module_utils._core.certificate import request
-from ..module_utils._core.errors import CsrError, OptionError
+from ..module_utils._core.errors import CsrError, nobody_vouches
 from ..module_utils._core.x509 import certificates
 from ..plugin_utils import _idna
 from ..plugin_utils._action import StepCAAction
+from ..plugin_utils._ca import CA
+from ..plugin_utils._credentials.credential import Nobody
+from ..plugin_utils._judge import judge_request
 from ..plugin_utils._settings import plain_data
-from ..plugin_utils._signing import NO_CREDENTIALS, Signing
 
 
 class ActionModule(StepCAAction):
@@ -23,18 +25,18 @@ class ActionModule(StepCAAction):
 
     def act(self) -> dict:
         asked = self._asked()
-        signing = Signing(self)
-        signing.refuse_foreign_token(asked)
+        ca = CA(self)
+        ca.credential.check_request(asked)
         try:
-            request = signing.judge(self.options["csr"], asked)
+            request = judge_request(self.options["csr"], asked)
         except CsrError as error:
             raise CsrError("csr: %s" % error) from None
         result = {"changed": True, "certificate": None, "certificate_pem": None, "chain_pem": None}
         if self._task.check_mode:
             return result
-        if not signing.can_issue:
-            raise OptionError(NO_CREDENTIALS.replace("Only issuing it anew can help, and no", "No"))
-        chain = one_time.load(signing.sign(request, asked)[0])
+        if isinstance(ca.credential, Nobody):
+            raise nobody_vouches("A certificate is asked for")
+        chain = one_time.load(ca.sign(request, asked)[0])
         facts = certificates.facts(chain, asked.renew_before, None)
         return {
             "changed": True,

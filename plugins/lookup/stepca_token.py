@@ -176,10 +176,12 @@ from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
 from ..module_utils import _options
-from ..module_utils._core.ca import client, connections
+from ..module_utils._core.ca import client
 from ..module_utils._core.errors import OptionError, StepCAError
 from ..module_utils._core.x509 import csr, names
-from ..plugin_utils import _http, _idna, _libraries, _provisioner
+from ..plugin_utils import _http, _idna, _libraries
+from ..plugin_utils._credentials import table
+from ..plugin_utils._credentials.credential import Purpose
 from ..plugin_utils._settings import Settings, Source, environment
 
 
@@ -196,7 +198,7 @@ class LookupModule(LookupBase):
 
     def _mint(self, terms: list, variables: dict, options: dict) -> list:
         settings = self._settings(variables, options)
-        _provisioner.check(settings)
+        table.check(settings)
         purpose = options.get("purpose") or "sign"
         if purpose not in ("sign", "revoke"):
             raise OptionError("purpose: %r is neither sign nor revoke." % purpose)
@@ -206,18 +208,19 @@ class LookupModule(LookupBase):
         if not connection.urls:
             raise OptionError("ca_url is required: a token is made for the CA at that address.")
         binding = csr.binding(csr.load(str(options["csr"]))) if options.get("csr") else ""
-        provisioner = _provisioner.find(settings, client.StepCA(connection, _http.Transport))
-        return [
-            provisioner.mint(
-                purpose=purpose,
-                subject=_subject(term, purpose, bool(options.get("sans"))),
-                sans=_sans(term, purpose, options.get("sans")),
-                audiences=connections.audiences(connection, purpose),
-                lifetime=_provisioner.lifetime(settings),
-                binding=binding,
+        credential = table.choose(
+            settings, connection, lambda: client.StepCA(connection, _http.Transport), table.MINTING
+        )
+        purposes = [
+            Purpose(
+                purpose,
+                _subject(term, purpose, bool(options.get("sans"))),
+                tuple(_sans(term, purpose, options.get("sans"))),
+                binding,
             )
             for term in terms
         ]
+        return [credential.mint(one)(False) for one in purposes]
 
     def _settings(self, variables: dict, options: dict) -> Settings:
         known = set(_known_options())

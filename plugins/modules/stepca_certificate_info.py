@@ -99,7 +99,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import client, connections, https, revocation
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import client, connections, crl, https
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import info
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import places
@@ -119,7 +119,7 @@ def look(params):
         found = info.look(path, params["key_path"], threshold, authority.trust(), told["fingerprints"], now)
     if authority and params["check_revocation"] and found["exists"]:
         serial = int(found["certificate"]["serial"])
-        found["revoked"] = bool(revocation.fetch(authority, now).sentence(serial))
+        found["revoked"] = bool(crl.fetch(authority, now).sentence(serial))
     return found
 
 

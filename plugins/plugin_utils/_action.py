@@ -17,7 +17,8 @@ from ..module_utils import _options
 from ..module_utils._core.ca import client, connections
 from ..module_utils._core.errors import OptionError, StepCAError
 from ..module_utils._core.x509 import certificates
-from . import _answers, _http, _libraries, _provisioner
+from . import _answers, _http, _libraries
+from ._credentials import table
 from ._settings import Settings, Source, of_controller, plain, plain_data
 
 _GROUP = "group/privatepki.stepca.stepca"
@@ -55,7 +56,7 @@ class StepCAAction(ActionBase):
             self._refuse_secrets_in_environment()
             self.settings = Settings(self._sources(), self._read_file)
             self.given, self.options = self._validated()
-            _provisioner.check(self.settings)
+            table.check(self.settings)
             result = self.act()
         except StepCAError as error:
             result = {"failed": True, "msg": str(error)}

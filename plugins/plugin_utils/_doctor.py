@@ -15,10 +15,11 @@ from ansible.release import __version__ as core_version
 
 from ..module_utils._core import durations
 from ..module_utils._core.ca import api, client, connections, diagnosis
-from ..module_utils._core.errors import StepCAError
+from ..module_utils._core.errors import StepCAError, nobody_vouches
 from ..module_utils._core.x509 import certificates, jws
-from . import _libraries, _provisioner
-from ._signing import NO_CREDENTIALS, Signing, age_problem
+from . import _libraries
+from ._ca import CA, age_problem
+from ._credentials.credential import Nobody, Purpose
 
 _LIMITS = ("minTLSCertDuration", "maxTLSCertDuration", "defaultTLSCertDuration")
 
@@ -52,22 +53,22 @@ def controller(findings: Findings) -> None:
 
 def authority(findings: Findings, action, certificates_asked: list):
     """The CA and the provisioner; returns the connection (connections.Connection), None where options make none."""
-    signing = findings.attempt("pin", lambda: Signing(action))
-    if signing is None:
+    ca = findings.attempt("pin", lambda: CA(action))
+    if ca is None:
         return None
-    if not signing.connection.urls:
+    if not ca.connection.urls:
         findings.add("url", False, "ca_url: no option says where the CA is. Set stepca_ca_url.")
         return None
-    answered = [_url(findings, action, signing.connection, url) for url in signing.connection.urls]
+    answered = [_url(findings, action, ca.connection, url) for url in ca.connection.urls]
     if not any(answered):
-        return signing.connection
-    if findings.attempt("pin", lambda: _pin(findings, signing)):
-        _ca_name(findings, signing)
-        listed = findings.attempt("provisioner", signing.authority.provisioners)
-        token = findings.attempt("provisioner", lambda: _token(findings, signing))
+        return ca.connection
+    if findings.attempt("pin", lambda: _pin(findings, ca)):
+        _ca_name(findings, ca)
+        listed = findings.attempt("provisioner", ca.authority.provisioners)
+        token = findings.attempt("provisioner", lambda: _token(findings, ca))
         if token and listed is not None:
-            _provisioner_of(findings, signing, token, listed, certificates_asked)
-    return signing.connection
+            _provisioner_of(findings, ca, token, listed, certificates_asked)
+    return ca.connection
 
 
 def _url(findings: Findings, action, connection: connections.Connection, url: str) -> bool:
@@ -94,9 +95,9 @@ def _url(findings: Findings, action, connection: connections.Connection, url: st
     return True
 
 
-def _pin(findings: Findings, signing: Signing) -> bool:
+def _pin(findings: Findings, ca: CA) -> bool:
     now = durations.now()
-    for root in signing.authority.trust():
+    for root in ca.authority.trust():
         end = certificates.not_after(root)
         found = "The CA proves itself by the root %s, SHA-256 %s..., which ends on %s." % (
             root.subject.rfc4514_string(),
@@ -104,41 +105,33 @@ def _pin(findings: Findings, signing: Signing) -> bool:
             durations.format_time(end),
         )
         findings.add("pin", end > now, found if end > now else found + " Rotate it.")
-    for sentence in signing.authority.warnings:
+    for sentence in ca.authority.warnings:
         findings.add("pin", None, "%s Fine while a root is being rotated." % sentence)
     return True
 
 
-def _ca_name(findings: Findings, signing: Signing) -> None:
-    peer = signing.authority.ask(api.HEALTH).peer
+def _ca_name(findings: Findings, ca: CA) -> None:
+    peer = ca.authority.ask(api.HEALTH).peer
     if peer:
         names = ", ".join(sorted(san.value for san in certificates.sans(certificates.load_der(peer))))
-        asked = ", ".join(connections.audiences(signing.connection, "sign"))
+        asked = ", ".join(connections.audiences(ca.connection, "sign"))
         findings.add("ca_name", True, "Tokens are for %s; the CA's certificate names %s." % (asked, names))
 
 
-def _token(findings: Findings, signing: Signing):
+def _token(findings: Findings, ca: CA):
     """A token as a certificate would need it, which is sent to nobody; None where no option could make one."""
-    if signing.token:
-        return str(signing.token.value)
-    if not signing.can_issue:
-        findings.add("provisioner", None, NO_CREDENTIALS.replace("Only issuing it anew can help, and no", "No"))
+    if isinstance(ca.credential, Nobody):
+        findings.add("provisioner", None, str(nobody_vouches("A certificate may become due")))
         return None
-    return signing.provisioner().mint(
-        purpose="sign",
-        subject="doctor",
-        sans=["doctor"],
-        audiences=connections.audiences(signing.connection, "sign"),
-        lifetime=_provisioner.lifetime(signing.settings),
-    )
+    return ca.credential.mint(Purpose("sign", "doctor", ("doctor",)))(False)
 
 
-def _provisioner_of(findings: Findings, signing: Signing, token: str, listed: list, certificates_asked: list) -> None:
+def _provisioner_of(findings: Findings, ca: CA, token: str, listed: list, certificates_asked: list) -> None:
     header, claims = jws.claims(token)
     problem = (
         diagnosis.clock_problem(claims, durations.now())
-        or diagnosis.provisioner_problem(token, signing.authority, signing.source)
-        or diagnosis.audience_problem(claims, signing.authority, "/sign")
+        or diagnosis.provisioner_problem(token, ca.authority, ca.source)
+        or diagnosis.audience_problem(claims, ca.authority, "/sign")
     )
     if problem:
         findings.add("provisioner", False, problem)

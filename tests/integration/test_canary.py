@@ -359,9 +359,9 @@ MUTATIONS = {
         "module_args=dict(arguments, _exchange=dict(exchange, "
         'leak=__import__("base64").b64encode(b"x" + self.settings.find("provisioner_password").value.encode()).decode()), ',
     ),
-    "plugins/plugin_utils/_signing.py": (
-        "pem, self.minter(asked, request), self.source)",
-        "pem, lambda spent, mint=self.minter(asked, request): "
+    "plugins/plugin_utils/_ca.py": (
+        "pem, self.tokens_to_sign(asked, request), self.source)",
+        "pem, lambda spent, mint=self.tokens_to_sign(asked, request): "
         '[(one := mint(spent)), self._action.warn(["minted %s" % one])][0], self.source)',
     ),
 }

@@ -105,7 +105,7 @@ def test_hosts_differ(play, new_hosts, doctor, authority):
     assert has(lines["✘"], "host", "refused", "[gone]") and has(lines["✘"], "host", "/nowhere/python3", "[poor]")
     assert has(lines["✘"], "renewer", "another version", "[old]") and has(lines["✘"], "renewer", "no renewer", "[bare]")
     assert has(lines["✔"], "renewer", "of this version", "[good]") and has(lines["✘"], "timer", "[good, old]")
-    assert has(lines["–"], "provisioner", "No option says who vouches", "[all hosts]")
+    assert has(lines["–"], "provisioner", "no option says who vouches", "[all hosts]")
 
 
 def test_nobody_and_nothing(doctor):

@@ -123,7 +123,7 @@ def rows(authority):
         row("no life", ["not_after", "'soon' is not a duration"], **good, not_after="soon"),
         row("past", ["not_after", "is past"], **good, not_after="2020-01-01T00:00:00Z"),
         row("a file's option", ["key_path: no such option"], **good, key_path="/x"),
-        row("nobody vouches", ["No option says who vouches"], **good, provisioner_password=None),
+        row("nobody vouches", ["no option says who vouches"], **good, provisioner_password=None),
         row("two keys", ["exclude each other"], **good, provisioner_key=key.public_jwk, provisioner_key_path="x"),
         row("no template data", ["template_data"], **good, template_data="words"),
         row("token of others", ["token (from the task)"], **good, token="hunter2"),

@@ -78,3 +78,11 @@ class ApiError(StepCAError):
         self.url = url
         self.message = message
         self.date = date
+
+
+def nobody_vouches(need: str) -> OptionError:
+    """The error where something needs a credential and none is given. need: the clause that says what."""
+    return OptionError(
+        "%s, and no option says who vouches for it. Give provisioner and provisioner_password, or provisioner_key, or a token."
+        % need
+    )

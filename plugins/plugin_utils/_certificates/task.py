@@ -13,11 +13,13 @@ from __future__ import annotations
 from ...module_utils._core import durations
 from ...module_utils._core.ca import connections
 from ...module_utils._core.certificate import examine, request
-from ...module_utils._core.errors import ApiError, CertificateError, OptionError, StepCAError, TransportError
+from ...module_utils._core.errors import ApiError, CertificateError, StepCAError, TransportError, nobody_vouches
 from ...module_utils._core.x509 import csr
 from .. import _answers
 from .._action import roots_pem
-from .._signing import NO_CREDENTIALS, Signing
+from .._ca import CA
+from .._credentials.credential import Nobody
+from .._judge import judge_former, judge_request
 from .entry import Entry, understand
 
 
@@ -32,7 +34,7 @@ class Issue:
         self._dry = bool(action._task.check_mode)
         self._now = durations.now()
         self._by_host = action.settings.request_from() == "host"
-        self._signing = Signing(action, self._by_host)
+        self._ca = CA(action, self._by_host)
         self._lost = None
         self._entries = [Entry(entry) for entry in entries]
 
@@ -49,7 +51,14 @@ class Issue:
                 self._guarded(entry, self._refuse_without_credentials)
         elif due:
             (self._hand_over if self._by_host else self._relay)(due)
-        return [entry.result(self._signing.url, self._dry) for entry in self._entries]
+        return [entry.result(self._ca.url, self._dry) for entry in self._entries]
+
+    @property
+    def _can_issue(self) -> bool:
+        return not isinstance(self._ca.credential, Nobody)
+
+    def _former_serial(self, entry: Entry) -> str:
+        return judge_former(entry.answer, entry.wanted, self._ca.roots, self._ca.connection.fingerprints)
 
     @staticmethod
     def _alive(entries: list) -> list:
@@ -71,13 +80,7 @@ class Issue:
         """What the options alone show, before the host is touched."""
         entry.wanted = understand(entry.options)
         request.refuse_past(entry.wanted, self._now)
-        if entry.wanted.revoke and self._signing.token:
-            raise OptionError(
-                "revoke needs the provisioner's options: the token (from %s) serves one request, and is for signing."
-                % self._signing.token.where
-            )
-        if entry.wanted.state == "present":
-            self._signing.refuse_foreign_token(entry.wanted)
+        self._ca.credential.check_request(entry.wanted)
 
     # -- the host's first half
 
@@ -86,7 +89,7 @@ class Issue:
         self._ask_host(entries)
         undecided = [entry for entry in self._alive(entries) if entry.answer.get("needs_roots")]
         if undecided:
-            self._signing.learn_roots()
+            self._ca.learn_roots()
             before = [entry.answer for entry in undecided]
             self._ask_host(undecided)
             for entry, answer in zip(undecided, before, strict=True):
@@ -114,23 +117,23 @@ class Issue:
         self._examine(again if not self._dry else [entry for entry in again if entry.revoked])
 
     def _look_up(self, entry: Entry) -> None:
-        revoked = self._signing.revoked()
+        revoked = self._ca.revoked()
         found = entry.answer.get("certificate")
         entry.revoked = revoked.sentence(_answers.serial(found)) if found else ""
         entry.looked_up = True
 
     def _call(self, step: str, entries: list, items: list, tokens=None) -> list:
         """Run the module once for these entries; its answers."""
-        connection = self._signing.connection
+        connection = self._ca.connection
         told = {
             "step": step,
             "now": durations.format_time(self._now),
             "fingerprints": connection.fingerprints,
-            "roots": roots_pem(self._signing.roots),
-            "provisioner": self._signing.provisioner_name,
+            "roots": roots_pem(self._ca.roots),
+            "provisioner": self._ca.provisioner_name,
             "audiences": connections.audiences(connection, "renew"),
             "attempts": (connection.retries + 1) * max(1, len(connection.urls)),
-            "can_issue": self._signing.can_issue,
+            "can_issue": self._can_issue,
             "by_host": connections.describe(connection) if self._by_host else None,
             "items": items,
         }
@@ -157,14 +160,14 @@ class Issue:
                 self._guarded(entry, self._revoke_former)
 
     def _refuse_shared_token(self, entry: Entry, due: list) -> None:
-        if self._signing.token and len(due) > 1 and entry.error is None:
+        if self._ca.credential.SERVES_ONE and len(due) > 1 and entry.error is None:
             entry.error = (
                 "A token serves one certificate, and %d are due. Use the provisioner's options instead." % len(due)
             )
 
     def _renew(self, entry: Entry) -> None:
         try:
-            entry.chain_pem, entry.issued_at = self._signing.renew(entry.answer["proofs"], entry.wanted)
+            entry.chain_pem, entry.issued_at = self._ca.renew(entry.answer["proofs"], entry.wanted)
         except (ApiError, CertificateError) as error:
             entry.refused = str(error).rstrip(".")
 
@@ -173,15 +176,15 @@ class Issue:
         if entry.error is not None:
             return
         self._refuse_without_credentials(entry)
-        request = self._signing.judge(entry.answer["csr"], entry.wanted)
-        entry.chain_pem, entry.issued_at = self._signing.sign(request, entry.wanted)
+        request = judge_request(entry.answer["csr"], entry.wanted)
+        entry.chain_pem, entry.issued_at = self._ca.sign(request, entry.wanted)
 
     def _refuse_without_credentials(self, entry: Entry) -> None:
-        if entry.answer["outcome"] == "issued" and not self._signing.can_issue:
-            raise OptionError("A certificate is due (%s). %s" % ("; ".join(entry.answer["reasons"]), NO_CREDENTIALS))
+        if entry.answer["outcome"] == "issued" and not self._can_issue:
+            raise nobody_vouches("A certificate is due (%s)" % "; ".join(entry.answer["reasons"]))
 
     def _revoke(self, entry: Entry) -> None:
-        self._signing.revoke(self._signing.former_serial(entry.answer, entry.wanted), entry.wanted.reason)
+        self._ca.revoke(self._former_serial(entry), entry.wanted.reason)
         entry.revoked_now = True
 
     def _revoke_former(self, entry: Entry) -> None:
@@ -225,7 +228,7 @@ class Issue:
             self._refuse_shared_token(entry, due)
             self._guarded(entry, lambda entry, index=index: tokens.update({str(index): self._tokens(entry)}))
         waiting = [entry for entry in due if entry.error is None]
-        items = [entry.errand(self._signing.source) for entry in due]
+        items = [entry.errand(self._ca.source) for entry in due]
         for entry, answer in zip(due, self._call("obtain", due, items, tokens), strict=True):
             self._action.warn(answer.get("warnings", []))
             if entry in waiting:
@@ -237,16 +240,17 @@ class Issue:
         if entry.error is not None:
             return {}
         self._refuse_without_credentials(entry)
-        attempts = (self._signing.connection.retries + 1) * len(self._signing.connection.urls)
+        attempts = (self._ca.connection.retries + 1) * len(self._ca.connection.urls)
         tokens = {}
-        if entry.answer["csr"] and self._signing.can_issue:
-            entry.request = csr.to_pem(self._signing.judge(entry.answer["csr"], entry.wanted)).decode("ascii")
-            mint = self._signing.minter(entry.wanted, csr.load(entry.request))
+        if entry.answer["csr"] and self._can_issue:
+            request = judge_request(entry.answer["csr"], entry.wanted)
+            entry.request = csr.to_pem(request).decode("ascii")
+            next_token = self._ca.tokens_to_sign(entry.wanted, request)
             # With max_lifetime the host may have to ask twice.
-            count = 1 if self._signing.token else attempts * (2 if entry.wanted.max_lifetime else 1)
-            tokens["sign"] = [mint(False) for _one in range(count)]
+            count = 1 if self._ca.credential.SERVES_ONE else attempts * (2 if entry.wanted.max_lifetime else 1)
+            tokens["sign"] = [next_token(False) for _one in range(count)]
         if entry.wanted.revoke and entry.answer["revocable"]:
-            entry.former = self._signing.former_serial(entry.answer, entry.wanted)
-            mint = self._signing.revoking_minter(entry.former)
-            tokens["revoke"] = [mint(False) for _one in range(attempts)]
+            entry.former = self._former_serial(entry)
+            next_token = self._ca.tokens_to_revoke(entry.former)
+            tokens["revoke"] = [next_token(False) for _one in range(attempts)]
         return tokens

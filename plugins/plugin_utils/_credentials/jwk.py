@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: privatepki.stepca contributors
 # PRIVATE to the collection: may change at any time.
-"""The provisioner: find its key, have it opened, mint tokens with it. Secrets live here and in _keyfile and nowhere
-else; no text of an error quotes a key, a password or a file's content. The only file that imports jwt.
+"""A provisioner of type JWK: find its key, have it opened, mint tokens with it. No text of an error quotes a key, a
+password or a file's content. The only file that imports jwt.
 """
 
 from __future__ import annotations
@@ -13,15 +13,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from ..module_utils._core import durations
-from ..module_utils._core.ca import api, diagnosis
-from ..module_utils._core.errors import (
-    ApiError,
-    OptionError,
-    ProvisionerError,
-)
-from . import _keyfile
-from ._libraries import require
+from ...module_utils._core import durations
+from ...module_utils._core.ca import api, connections, diagnosis
+from ...module_utils._core.errors import ApiError, OptionError, ProvisionerError
+from .._libraries import require
+from . import key_files
+from .credential import Credential, Purpose
 
 try:
     import jwt
@@ -30,6 +27,32 @@ except ImportError:
 
 _BACKDATE = timedelta(seconds=60)
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "EdDSA"}
+
+
+class JWK(Credential):
+    """A provisioner of type JWK: the option provisioner names it, its key signs tokens."""
+
+    NAME = "JWK"
+    OPTIONS = ("provisioner_key", "provisioner_key_path", "provisioner_password", "provisioner_password_file")
+    BINDS = True
+
+    def __init__(self, settings, connection, authority):
+        super().__init__(settings, connection, authority)
+        self._opened = None
+
+    @staticmethod
+    def check(settings) -> None:
+        """OptionError for alternatives given together, and for a lifetime that is none."""
+        settings.refuse_two("provisioner_key", "provisioner_key_path")
+        settings.refuse_two("provisioner_password", "provisioner_password_file")
+        lifetime(settings)
+
+    def mint(self, purpose):
+        """A new token each time (step-ca authority/provisioner/jwk.go)."""
+        if self._opened is None:
+            self._opened = find(self.settings, self.authority())
+        audiences, span = connections.audiences(self.connection, purpose.name), lifetime(self.settings)
+        return lambda _spent: self._opened.mint(purpose, audiences, span)
 
 
 @dataclass(repr=False)
@@ -41,25 +64,22 @@ class Provisioner:
     algorithm: str
     key: Any
 
-    def mint(self, *, purpose: str, subject: str, sans, audiences, lifetime: timedelta, binding: str = "") -> str:
-        """A one-time token (step-ca authority/provisioner/jwk.go).
-
-        subject: the commonName; sans: as the CSR spells them; binding: csr.binding of the one CSR it serves.
-        """
+    def mint(self, purpose: Purpose, audiences: list, span: timedelta) -> str:
+        """A one-time token, good for this span."""
         now = durations.now()
         claims = {
             "iss": self.name,
-            "sub": subject,
+            "sub": purpose.subject,
             "aud": audiences,
             "jti": secrets.token_hex(32),
             # No iat: step-ca refuses one from before its own start, without leeway.
             "nbf": int((now - _BACKDATE).timestamp()),
-            "exp": int((now + lifetime).timestamp()),
+            "exp": int((now + span).timestamp()),
         }
-        if purpose == "sign":
-            claims["sans"] = list(dict.fromkeys(sans))
-        if binding:
-            claims["cnf"] = {"x5rt#S256": binding}
+        if purpose.name == "sign":
+            claims["sans"] = list(dict.fromkeys(purpose.sans))
+        if purpose.binding:
+            claims["cnf"] = {"x5rt#S256": purpose.binding}
         return jwt.encode(claims, self.key, algorithm=self.algorithm, headers={"kid": self.key_id})
 
 
@@ -74,13 +94,6 @@ def lifetime(settings) -> timedelta:
     return span
 
 
-def check(settings) -> None:
-    """OptionError for what the provisioner's options alone show."""
-    settings.refuse_two("provisioner_key", "provisioner_key_path")
-    settings.refuse_two("provisioner_password", "provisioner_password_file")
-    lifetime(settings)
-
-
 def find(settings, authority) -> Provisioner:
     """The provisioner that the settings name, its key opened; ProvisionerError, OptionError, ApiError or TransportError.
 
@@ -90,18 +103,13 @@ def find(settings, authority) -> Provisioner:
     name = settings.find("provisioner")
     key = settings.one_of("provisioner_key", "provisioner_key_path")
     password = settings.one_of("provisioner_password", "provisioner_password_file")
-    if key is None and password is None:
-        raise OptionError(
-            "A certificate is due, and no option says who vouches for it. Give provisioner and provisioner_password, or "
-            "provisioner_key, or a token."
-        )
     if key is None:
         entry = _by_name(name, authority)
         where = 'the CA\'s key of the provisioner "%s"' % entry["name"]
-        jwk = _keyfile.from_jose(_published_key(entry, authority), where, settings, password)
+        jwk = key_files.from_jose(_published_key(entry, authority), where, settings, password)
     else:
         entry, where = None, "%s (from %s)" % (key.name, key.where)
-        jwk = _keyfile.private_jwk(settings.text_of(key), where, settings, password)
+        jwk = key_files.private_jwk(settings.text_of(key), where, settings, password)
     algorithm, private = _algorithm(jwk, where), _private_key(jwk, where)
     if entry is None:
         entry = _matching(jwk, name, authority)
@@ -145,15 +153,15 @@ def _published_key(entry: dict, authority) -> str:
 
 def _matching(jwk: dict, name, authority) -> dict:
     """Name and key id for a key: as the key and the options say, else as the CA lists it."""
-    key_id = jwk.get("kid") or _keyfile.thumbprint(jwk)
+    key_id = jwk.get("kid") or key_files.thumbprint(jwk)
     if name is not None and jwk.get("kid"):
         return {"name": name.value, "kid": key_id}
-    public = _keyfile.thumbprint(jwk)
+    public = key_files.thumbprint(jwk)
     provisioners = authority.provisioners()
     for item in provisioners:
         has = item.get("key") or {}
         if (name is None or item.get("name") == name.value) and (
-            has.get("kid") == key_id or _keyfile.thumbprint(has) == public
+            has.get("kid") == key_id or key_files.thumbprint(has) == public
         ):
             return {"name": item["name"], "kid": has.get("kid")}
     if name is not None and not any(item.get("name") == name.value for item in provisioners):

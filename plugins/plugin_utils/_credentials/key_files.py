@@ -16,9 +16,9 @@ import json
 import re
 import secrets
 
-from ..module_utils._core.errors import OptionError, ProvisionerError
-from ..module_utils._core.library import UnsupportedAlgorithm, ec, ed25519, rsa, serialization
-from ..module_utils._core.x509 import keys
+from ...module_utils._core.errors import OptionError, ProvisionerError
+from ...module_utils._core.library import UnsupportedAlgorithm, ec, ed25519, rsa, serialization
+from ...module_utils._core.x509 import keys
 
 try:
     from cryptography.exceptions import InvalidTag

@@ -22,7 +22,8 @@ from ...module_utils._core import durations
 from ...module_utils._core.ca import client, connections
 from ...module_utils._core.errors import OptionError, StepCAError
 from ...module_utils._core.x509 import certificates
-from .. import _http, _keyfile
+from .. import _http
+from .._credentials import key_files
 from . import pki
 from .background import Background
 from .program import STEP_CA, Finder, ProgramError, cache_folder, run
@@ -207,7 +208,7 @@ class DisposableCA:
         root = pki.make_root(name + " root")
         intermediate = pki.make_intermediate(root, name + " intermediate")
         password = secrets.token_urlsafe(24)
-        public, sealed = _keyfile.make(password)
+        public, sealed = key_files.make(password)
         self._write(_ROOT, root.pem)
         self._write(_CHAIN, intermediate.pem)
         self._write(_KEY, intermediate.key_pem)

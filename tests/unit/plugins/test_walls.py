@@ -125,11 +125,27 @@ def test_what_runs_on_hosts_knows_nothing_of_the_controllers_half(path):
 
 @pytest.mark.parametrize(
     "library, files",
-    [("requests", ["plugin_utils/_http.py"]), ("jwt", ["plugin_utils/_provisioner.py"])],
+    [("requests", ["plugin_utils/_http.py"]), ("jwt", ["plugin_utils/_credentials/jwk.py"])],
     ids=["requests", "jwt"],
 )
 def test_a_library_of_the_controller_is_imported_in_one_file(library, files):
     assert importers(library) == files
+
+
+def test_the_secrets_of_the_controller_are_in_two_rooms():
+    """Whoever wants one has to name its option. Credentials are given some, and a disposable CA makes its own."""
+    options = loaded("module_utils/_options.py").PROVISIONER
+    secret = {name for name, option in options.items() if option.get("no_log")} | {
+        name for name in options if name.endswith(("_key_path", "_password_file"))
+    }
+    assert len(secret) >= 5
+    asking = {
+        path.relative_to(PLUGINS).parent.as_posix()
+        for path in ALL_FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in secret and path.name != "_options.py"
+    }
+    assert asking == {"plugin_utils/_credentials", "plugin_utils/_disposable"}
 
 
 def test_hosts_need_cryptography_and_nothing_else():

@@ -12,15 +12,19 @@ from functools import partial
 
 from .. import durations
 from ..ca import api, client, connections, diagnosis, https, one_time
-from ..errors import ApiError, CertificateError, HalfReplaced, OptionError, Overtaken, StepCAError, TransportError
+from ..errors import (
+    ApiError,
+    CertificateError,
+    HalfReplaced,
+    OptionError,
+    Overtaken,
+    StepCAError,
+    TransportError,
+    nobody_vouches,
+)
 from ..files import reading
 from ..x509 import certificates, csr, keys, proof
 from . import fileset, issue, removal
-
-_NOBODY_VOUCHES = (
-    "Only issuing it anew can help, and no option says who vouches: give provisioner and provisioner_password, or "
-    "provisioner_key, or a token"
-)
 
 
 class Ladder:
@@ -90,9 +94,9 @@ class Ladder:
                 reasons = ["it is issued anew instead of %s: %s" % (outcome, problem)]
         if not self._tokens.get("sign"):
             why = " (it cannot be %s: %s)" % (outcome, problem) if problem else ""
-            raise OptionError(
-                "A certificate is due%s. %s." % (why, self._asked.get("without_token") or _NOBODY_VOUCHES)
-            )
+            if self._asked.get("without_token"):
+                raise OptionError("A certificate is due%s. %s." % (why, self._asked["without_token"]))
+            raise nobody_vouches("A certificate is due%s" % why)
         answer = one_time.sign(
             self._authority, self._wanted, self._asked["csr"], self._next("sign"), self._asked["source"]
         )

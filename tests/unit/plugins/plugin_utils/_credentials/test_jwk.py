@@ -19,7 +19,9 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors imp
     ProvisionerError,
 )
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import keys
-from ansible_collections.privatepki.stepca.plugins.plugin_utils import _libraries, _provisioner, _settings
+from ansible_collections.privatepki.stepca.plugins.plugin_utils import _libraries, _settings
+from ansible_collections.privatepki.stepca.plugins.plugin_utils._credentials import jwk
+from ansible_collections.privatepki.stepca.plugins.plugin_utils._credentials.credential import Purpose
 from ansible_collections.privatepki.stepca.tests.unit.plugins import secrets_of
 from ansible_collections.privatepki.stepca.tests.unit.plugins.secrets_of import PASSWORD, jwe_of, jwk_of
 
@@ -61,12 +63,12 @@ def find(authority=None, files=None, **options):
     """The provisioner of these options, all given by the task."""
     source = _settings.Source(lambda name: "the task", options.get, options.__contains__)
     settings = _settings.Settings([source], lambda path: (files or {})[path])
-    return _provisioner.find(settings, authority or Authority(OPS, ACME))
+    return jwk.find(settings, authority or Authority(OPS, ACME))
 
 
-def mint(provisioner, **changes):
-    asked = {"purpose": "sign", "subject": "a.example", "sans": ["a.example"], "audiences": ["https://ca/1.0/sign"]}
-    return provisioner.mint(**dict(asked, lifetime=timedelta(minutes=5), **changes))
+def mint(provisioner, audiences=("https://ca/1.0/sign",), **changes):
+    asked = Purpose(**dict({"name": "sign", "subject": "a.example", "sans": ("a.example",)}, **changes))
+    return provisioner.mint(asked, list(audiences), timedelta(minutes=5))
 
 
 def verified(token, key=KEY, algorithm="ES256"):
@@ -213,11 +215,7 @@ def test_a_provisioner_that_has_no_key():
 # what is missing or contradicts itself
 
 
-def test_somebody_has_to_vouch():
-    with pytest.raises(
-        OptionError, match="no option says who vouches for it. Give provisioner and provisioner_password, or"
-    ):
-        find()
+def test_a_key_and_what_opens_it():
     with pytest.raises(OptionError, match="provisioner is required where only its password is given"):
         find(provisioner_password=PASSWORD)
     with pytest.raises(OptionError, match="is encrypted: give provisioner_password or provisioner_password_file"):
@@ -235,7 +233,7 @@ def test_two_of_a_kind_are_refused(one, two):
 
 
 def test_without_the_library_the_sentence_names_it(monkeypatch):
-    monkeypatch.setattr(_provisioner, "jwt", None)
+    monkeypatch.setattr(jwk, "jwt", None)
     with pytest.raises(_libraries.LibraryMissing, match="The Python library PyJWT is missing on the controller"):
         find(provisioner="ops", provisioner_key=JWK)
 
@@ -251,8 +249,8 @@ def test_without_the_library_the_sentence_names_it(monkeypatch):
 def test_what_the_options_alone_show_is_checked_at_once(options, text):
     settings = _settings.Settings([_settings.Source(lambda name: "the task", options.get, options.__contains__)], None)
     with pytest.raises(OptionError, match=text):
-        _provisioner.check(settings)
-    _provisioner.check(_settings.Settings([], None))
+        jwk.JWK.check(settings)
+    jwk.JWK.check(_settings.Settings([], None))
 
 
 @pytest.mark.parametrize("text, seconds", [(None, 300), ("90s", 90), ("1h", 3600)])
@@ -260,7 +258,7 @@ def test_the_life_of_a_token(text, seconds):
     settings = _settings.Settings(
         [_settings.Source(str, {"token_lifetime": text}.get, lambda name: name == "token_lifetime")], None
     )
-    assert _provisioner.lifetime(settings) == timedelta(seconds=seconds)
+    assert jwk.lifetime(settings) == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("text", ["0s", "soon", "-1m"])
@@ -269,7 +267,7 @@ def test_a_token_without_a_life(text):
         [_settings.Source(str, {"token_lifetime": text}.get, lambda name: name == "token_lifetime")], None
     )
     with pytest.raises(OptionError, match="token_lifetime"):
-        _provisioner.lifetime(settings)
+        jwk.lifetime(settings)
 
 
 # tokens
@@ -306,7 +304,7 @@ def test_no_two_tokens_are_one():
 def test_a_token_that_binds_nothing_or_revokes():
     provisioner = find(provisioner="ops", provisioner_key=JWK)
     assert "cnf" not in verified(mint(provisioner))[1]
-    assert not {"sans", "cnf"} & set(verified(mint(provisioner, purpose="revoke", subject="123"))[1])
+    assert not {"sans", "cnf"} & set(verified(mint(provisioner, name="revoke", subject="123"))[1])
 
 
 # secrets

@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import OptionError, ProvisionerError
-from ansible_collections.privatepki.stepca.plugins.plugin_utils import _keyfile, _settings
+from ansible_collections.privatepki.stepca.plugins.plugin_utils import _settings
+from ansible_collections.privatepki.stepca.plugins.plugin_utils._credentials import key_files
 from ansible_collections.privatepki.stepca.tests.unit.plugins.secrets_of import (
     CANARY,
     PASSWORD,
@@ -40,7 +41,7 @@ WHERE = "provisioner_key (from the task)"
 PASSWORD_FROM = "provisioner_password (from the task)"
 
 
-def opened(value, password=None, read=_keyfile.private_jwk):
+def opened(value, password=None, read=key_files.private_jwk):
     """The private JWK of this value, both options given by the task."""
     options = {"provisioner_key": value, "provisioner_password": password}
     settings = _settings.Settings(
@@ -280,7 +281,7 @@ def test_what_is_no_key_is_called_by_its_name(value, words):
 @pytest.mark.parametrize("value", [pem_of(KEY), pem_of(KEY, PKCS8, PASSWORD)], ids=["plain", "encrypted"])
 def test_no_pem_is_taken_from_a_ca(value):
     """It may ask for any number of rounds, and step-ca publishes none."""
-    assert "is no key that can be read" in refusal(value, PASSWORD, read=_keyfile.from_jose)
+    assert "is no key that can be read" in refusal(value, PASSWORD, read=key_files.from_jose)
 
 
 def test_an_empty_password_file_opens_nothing():
@@ -288,7 +289,7 @@ def test_an_empty_password_file_opens_nothing():
     password = settings.find("provisioner_password_file")
     for value in (pem_of(KEY, PKCS8, PASSWORD), jwe_of(JWK)):
         with pytest.raises(ProvisionerError, match="The provisioner password, .*, does not open"):
-            _keyfile.private_jwk(value, WHERE, settings, password)
+            key_files.private_jwk(value, WHERE, settings, password)
 
 
 def test_a_password_that_is_no_text():
@@ -311,11 +312,11 @@ def test_the_thumbprint_is_that_of_the_standard():
         "xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
     )
     assert (
-        _keyfile.thumbprint({"kty": "RSA", "e": "AQAB", "n": modulus, "alg": "RS256"})
+        key_files.thumbprint({"kty": "RSA", "e": "AQAB", "n": modulus, "alg": "RS256"})
         == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
     )
     nothing = [{"kty": "oct"}, {}, {"kty": "EC", "x": 1}, {"kty": ["EC"]}]
-    assert [_keyfile.thumbprint(one) for one in nothing] == [""] * 4
+    assert [key_files.thumbprint(one) for one in nothing] == [""] * 4
 
 
 # a new one
@@ -324,7 +325,7 @@ def test_the_thumbprint_is_that_of_the_standard():
 def test_a_new_key_is_one_that_others_open():
     """By jwcrypto, which has no line of code in common with ours; and by ours."""
     jwe, jwk = pytest.importorskip("jwcrypto.jwe"), pytest.importorskip("jwcrypto.jwk")
-    public, sealed = _keyfile.make(PASSWORD)
+    public, sealed = key_files.make(PASSWORD)
     message = jwe.JWE()
     message.allowed_algs = ["PBES2-HS256+A128KW", "A256GCM"]
     message.deserialize(sealed, jwk.JWK.from_password(PASSWORD))
@@ -333,4 +334,4 @@ def test_a_new_key_is_one_that_others_open():
     key = jwk.JWK(**private)
     assert key.export_public(as_dict=True) == public
     assert (public["kid"], public["crv"], public["alg"]) == (key.thumbprint(), "P-256", "ES256")
-    assert public != _keyfile.make(PASSWORD)[0]
+    assert public != key_files.make(PASSWORD)[0]

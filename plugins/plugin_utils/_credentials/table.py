@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: privatepki.stepca contributors
+# PRIVATE to the collection: may change at any time.
+"""The kinds of credentials that there are. Of those whose options are given, the first vouches."""
+
+from __future__ import annotations
+
+from .credential import Credential, Nobody
+from .jwk import JWK
+from .token import Token
+
+KINDS = (Token, JWK)
+#: Those that make tokens.
+MINTING = tuple(kind for kind in KINDS if not kind.SERVES_ONE)
+
+
+def check(settings) -> None:
+    """OptionError for what the options of all kinds show by themselves."""
+    for kind in KINDS:
+        kind.check(settings)
+
+
+def choose(settings, connection, authority, kinds=KINDS) -> Credential:
+    """The credential of this task; see Credential for the arguments."""
+    kind = next((kind for kind in kinds if settings.nearest(*kind.OPTIONS)), Nobody)
+    return kind(settings, connection, authority)
