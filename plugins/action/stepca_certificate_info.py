@@ -5,29 +5,37 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import durations
+from ..module_utils._core import durations, wire
 from ..module_utils._core.ca import connections
 from ..plugin_utils import _answers
 from ..plugin_utils._action import StepCAAction, roots_pem
 from ..plugin_utils._ca import CA
+
+_FOUND = wire.shape(
+    exists=wire.known,
+    certificate=wire.facts,
+    key_matches=wire.known,
+    chain_ok=wire.known,
+    days_left=wire.number,
+    due=wire.known,
+    revoked=wire.known,
+)
 
 
 class ActionModule(StepCAAction):
     """See plugins/modules/stepca_certificate_info.py for what users are told."""
 
     OPTIONS = _options.INFO
-    _KNOWN = ("exists", "key_matches", "chain_ok", "days_left", "due", "revoked")
 
     def act(self) -> dict:
         durations.parse_threshold(self.options["renew_before"], "renew_before")
         ca = CA(self)
         by_host = self.settings.request_from() == "host"
         told = self._look(ca, by_host)
-        if told.get("needs_roots") is True:
+        if wire.flag(told.get("needs_roots")):
             ca.learn_roots()
             told = self._look(ca, by_host)
-        result = {name: told.get(name) for name in self._KNOWN}
-        result["certificate"] = _answers.facts(told.get("certificate"))
+        result = _FOUND(told)
         if self.options["check_revocation"] and not by_host and result["certificate"]:
             result["revoked"] = bool(ca.revoked().sentence(_answers.serial(result["certificate"])))
         return dict(result, changed=False)

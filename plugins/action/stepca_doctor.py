@@ -9,13 +9,28 @@ import hashlib
 from ansible.errors import AnsibleError
 
 from ..module_utils import _options, _zipapp
-from ..module_utils._core import durations
+from ..module_utils._core import durations, wire
 from ..module_utils._core.ca import connections, diagnosis
 from ..module_utils._core.errors import OptionError
 from ..plugin_utils import _answers, _doctor
 from ..plugin_utils._action import StepCAAction, TaskFailed
 
 _SET_UP = "Run the role certificate on this host."
+
+
+def _word(given) -> str:
+    return wire.text(given) or ""
+
+
+_FOUND = wire.shape(
+    python=_word,
+    cryptography=_word,
+    now=_word,
+    route=wire.listed(wire.shape(url=_word, problem=_word)),
+    renewer=_word,
+    systemd=wire.shape(enabled=_word, active=_word, result=_word),
+    cron=wire.flag,
+)
 
 
 class ActionModule(StepCAAction):
@@ -43,11 +58,11 @@ class ActionModule(StepCAAction):
             remedy = "See whether `ansible HOST -m ansible.builtin.ping` comes through."
             findings.add("host", False, "%s %s" % (str(error.message).rstrip(".") + ".", remedy))
             return
-        python, library = (_answers.text(told.get(name)) for name in ("python", "cryptography"))
-        findings.add("host", True, "Python %s, cryptography %s." % (python or "", library or ""))
-        _judge_clock(findings, told.get("now"), before)
-        _judge_route(findings, told.get("route"), self._asks_by_itself())
-        _judge_renewer(findings, told, self.options["renewer"], has_certificates)
+        found = _FOUND(told)
+        findings.add("host", True, "Python %s, cryptography %s." % (found["python"], found["cryptography"]))
+        _judge_clock(findings, found["now"], before)
+        _judge_route(findings, found["route"], self._asks_by_itself())
+        _judge_renewer(findings, found, self.options["renewer"], has_certificates)
 
     def _asks_by_itself(self) -> bool:
         return self.options["renewer"] != "none" or self.settings.request_from() == "host"
@@ -55,7 +70,7 @@ class ActionModule(StepCAAction):
 
 def _judge_clock(findings: _doctor.Findings, told, before) -> None:
     try:
-        now = durations.parse_time(str(told), "now")
+        now = durations.parse_time(told, "now")
     except OptionError:
         findings.add("host", False, _answers.NOT_OURS)
         return
@@ -71,9 +86,9 @@ def _judge_clock(findings: _doctor.Findings, told, before) -> None:
     )
 
 
-def _judge_route(findings: _doctor.Findings, told, needed: bool) -> None:
-    for one in filter(lambda item: isinstance(item, dict), told[:20] if isinstance(told, list) else []):
-        url, problem = (_answers.text(one.get(name)) or "" for name in ("url", "problem"))
+def _judge_route(findings: _doctor.Findings, told: list, needed: bool) -> None:
+    for way in told:
+        url, problem = way["url"], way["problem"]
         if not problem:
             findings.add("route", True, "The host reaches %s." % url)
         elif needed:
@@ -84,11 +99,11 @@ def _judge_route(findings: _doctor.Findings, told, needed: bool) -> None:
 
 
 def _judge_renewer(findings: _doctor.Findings, told: dict, wanted: str, has_certificates: bool) -> None:
-    """The renewer's file, and what runs it."""
+    """The renewer's file, and what runs it. told: as of _FOUND."""
     if wanted == "none":
         findings.add("timer", None, "Renewed by plays alone (stepca_renewer: none). Do they run often enough?")
         return
-    digest = told.get("renewer")
+    digest = told["renewer"]
     if not digest:
         found = "There is no renewer. %s" % _SET_UP if has_certificates else "No renewer, and no certificate is known."
         findings.add("renewer", False if has_certificates else None, found)
@@ -96,18 +111,17 @@ def _judge_renewer(findings: _doctor.Findings, told: dict, wanted: str, has_cert
     same = digest == hashlib.sha256(_zipapp.build()).hexdigest()
     other = "The renewer is of another version of the collection than the controller's. %s" % _SET_UP
     findings.add("renewer", same, "The renewer is that of this version." if same else other)
-    systemd = told.get("systemd") if isinstance(told.get("systemd"), dict) else None
-    if not systemd or wanted == "cron":
-        there = told.get("cron") is True
+    systemd, there = told["systemd"], told["cron"]
+    if systemd is None or wanted == "cron":
         findings.add("timer", there, "cron runs the renewer." if there else "Nothing runs the renewer. %s" % _SET_UP)
         return
-    enabled, active, result = (_answers.text(systemd.get(name)) or "" for name in ("enabled", "active", "result"))
+    enabled, active, result = systemd["enabled"], systemd["active"], systemd["result"]
     fine = (enabled, active) == ("enabled", "active")
     found = (
         "The timer runs the renewer."
         if fine
         else (
-            "stepca-renewer.timer is %s and %s. Say systemctl enable --now stepca-renewer.timer, or run the role again."
+            "stepca-renewer.timer is %s and %s. Run systemctl enable --now stepca-renewer.timer, or the role again."
             % (enabled or "not there", active or "inactive")
         )
     )

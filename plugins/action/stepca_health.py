@@ -5,10 +5,20 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import durations
+from ..module_utils._core import durations, wire
 from ..module_utils._core.ca import client, connections
 from ..module_utils._core.errors import OptionError
 from ..plugin_utils._action import StepCAAction
+
+#: As client.health has them.
+_FACTS = wire.shape(
+    status=wire.text,
+    url=wire.text,
+    version=wire.text,
+    clock_skew=wire.number,
+    tls_not_after=wire.text,
+    tried=wire.listed(wire.shape(url=wire.text, outcome=wire.text)),
+)
 
 
 class ActionModule(StepCAAction):
@@ -24,6 +34,6 @@ class ActionModule(StepCAAction):
             raise OptionError("ca_url is required: no option says where the CA is.")
         if self.settings.request_from() == "host":
             told = self.execute({"wait": self.options["wait"]}, connections.describe(connection))
-            return {name: told.get(name) for name in ("changed", *client.HEALTH_FACTS)}
+            return dict(_FACTS(told), changed=False)
         found = client.wait_until_healthy(lambda: self.authority(connection), wait.total_seconds())
         return dict(found, changed=False)

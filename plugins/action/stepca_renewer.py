@@ -5,19 +5,33 @@
 from __future__ import annotations
 
 from ..module_utils import _options
-from ..module_utils._core import durations
+from ..module_utils._core import durations, wire
 from ..module_utils._core.ca import connections
 from ..module_utils._core.certificate import request
 from ..module_utils._core.errors import OptionError
 from ..module_utils._core.renewer import configuration, sandbox
-from ..plugin_utils import _answers
 from ..plugin_utils._action import StepCAAction
 from ..plugin_utils._certificates.entry import understand
 from ..plugin_utils._schedule import schedule
 
 _CERTIFICATE = "privatepki.stepca.stepca_certificate"
-_LISTS = ("reasons", "folders", "too_wide", "configurations", "backup_files")
-_DIFF = ("before_header", "after_header", "before", "after")
+
+
+def _content(given) -> str:
+    return wire.text(given, 100000) or ""
+
+
+_DONE = wire.shape(
+    changed=wire.flag,
+    reasons=wire.texts,
+    path=_content,
+    python=_content,
+    folders=wire.texts,
+    too_wide=wire.texts,
+    configurations=wire.texts,
+    backup_files=wire.texts,
+    diff=wire.listed(wire.shape(before_header=_content, after_header=_content, before=_content, after=_content)),
+)
 #: What a renewal has no use for, and what the host need not hold twice.
 _STAYS_HERE = ("pkcs12_password", "template_data")
 
@@ -42,7 +56,7 @@ class ActionModule(StepCAAction):
             dict(self.options, entries=[_for_host(entry) for entry in entries]),
             {"connection": connection and connections.describe(connection)},
         )
-        return dict(_read(result), schedule=turn, invocation={"module_args": self.shown()})
+        return dict(_DONE(result), schedule=turn, invocation={"module_args": self.shown()})
 
     def _understood(self, entry: dict, defaults: dict) -> dict:
         """One entry with the defaults that stepca_certificate has in this play, its names in normal form."""
@@ -65,13 +79,3 @@ def _is_present(entry: dict) -> bool:
 
 def _for_host(entry: dict) -> dict:
     return {name: value for name, value in entry.items() if value is not None and name not in _STAYS_HERE}
-
-
-def _read(result: dict) -> dict:
-    """What the host answers, by known keys."""
-    known = {name: _answers.texts(result.get(name)) for name in _LISTS}
-    for name in ("path", "python"):
-        known[name] = str(result.get(name) or "")[:4096]
-    diffs = result.get("diff") if isinstance(result.get("diff"), list) else []
-    known["diff"] = [{name: str(one.get(name))[:100000] for name in _DIFF} for one in diffs if isinstance(one, dict)]
-    return dict(known, changed=result.get("changed") is True)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from ..module_utils import _options
+from ..module_utils._core import wire
 from ..module_utils._core.ca import one_time, revocation
 from ..module_utils._core.errors import ApiError, CertificateError, OptionError
 from ..module_utils._core.x509 import certificates
@@ -30,7 +31,7 @@ class ActionModule(StepCAAction):
     def _serial_of(self, path: str, ca: CA) -> str:
         """The serial of the certificate on the host, if this CA issued it."""
         told = self.execute({"certificate_path": path}, {})
-        chain = one_time.load(str(told.get("chain") or "")[: 64 * 1024])
+        chain = one_time.load(wire.pem(told.get("chain")))
         ca.learn_roots()
         if certificates.is_foreign(chain, ca.roots):
             raise CertificateError("certificate_path: %s was not issued by this CA. Nothing was revoked." % path)

@@ -18,7 +18,7 @@ from . import _core
 
 if TYPE_CHECKING:  # Never run. Ansible sends a module what it finds imported, and it looks here, too: all of the core.
     # pylint: disable=unused-import
-    from ._core import compiling, durations, errors, library
+    from ._core import compiling, durations, errors, library, wire
     from ._core.ca import api, client, connections, crl, diagnosis, https, identity, one_time, revocation
     from ._core.certificate import (
         by_host,

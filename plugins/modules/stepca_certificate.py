@@ -555,66 +555,74 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._attributes import Attributes
-from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations, wire
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import examine, fileset, request
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import Overtaken, StepCAError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import certificates
 
 
-def context_for(module, told, asked, item, learnt):
+def context_for(module, terms, wanted, question, learnt):
     """What the controller says of one entry."""
-    by_host, dry = told["by_host"] is not None, module.check_mode or bool(item.get("look"))
-    revoked = item.get("revoked") or ""
+    dry = module.check_mode or question.look
     return fileset.Context(
-        now=durations.parse_time(told["now"], "now"),
-        roots=certificates.load(told["roots"].encode("ascii")) if told["roots"] else None,
-        fingerprints=told["fingerprints"],
-        provisioner=told["provisioner"],
-        finish=Attributes(module, asked.attributes, dry),
+        now=durations.parse_time(terms.now, "now"),
+        roots=certificates.load(terms.roots.encode("ascii")) if terms.roots else None,
+        fingerprints=terms.fingerprints,
+        provisioner=terms.provisioner,
+        finish=Attributes(module, wanted.attributes, dry),
         dry=dry,
-        revoked=lambda _serial: revoked,
-        refused=item.get("refused") or "",
-        audiences=told["audiences"],
-        attempts=told["attempts"],
-        by_host=by_host,
-        can_issue=told["can_issue"],
+        revoked=lambda _serial: question.revoked,
+        refused=question.refused,
+        audiences=terms.audiences,
+        attempts=terms.attempts,
+        by_host=terms.connection is not None,
+        can_issue=terms.can_issue,
         learnt=learnt,
     )
 
 
-def ask_from_here(told, asked, context, item, tokens):
-    """The same for a host that asks the CA itself; the others need nothing of HTTP."""
+def examine_one(module, terms, entry, question, learnt):
+    """The first call, for one entry."""
+    wanted = request.parse(entry)
+    context = context_for(module, terms, wanted, question, learnt)
+    if terms.connection is None:
+        return examine.examine(wanted, context)
+    # The others need nothing of HTTP.
     from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import connections
     from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import by_host
 
-    connection = connections.restore(told["by_host"])
-    if told["step"] == "examine":
-        return by_host.examine(asked, context, connection)
-    from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import ladder
-
-    return ladder.Ladder(asked, context, connection, item, tokens).run()
+    return by_host.examine(wanted, context, connections.restore(terms.connection))
 
 
-def answer_for(module, told, entry, item, tokens, learnt):
+def run_errand(module, terms, entry, errand, tokens, learnt):
+    """The second call, for one entry."""
+    from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import issue, removal
+
+    wanted = request.parse(entry)
+    context = context_for(module, terms, wanted, wire.Question(), learnt)
+    if errand.step == "install":
+        return issue.accept(wanted, context, errand.chain, errand.digest, errand.issued_at, errand.renewal)
+    if errand.step == "obtain":
+        from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import connections
+        from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import ladder
+
+        return ladder.Ladder(wanted, context, connections.restore(terms.connection), errand, tokens).run()
+    if errand.step == "remove":
+        removal.remove(wanted)
+    elif errand.csr:
+        issue.discard(wanted, errand.csr)
+    return wire.Answer()
+
+
+def answer_for(module, terms, told, index, entry, learnt):
     """One entry's answer; what fails for it fails for it alone."""
+    item, tokens = told["items"][index], (module.params["_tokens"] or {}).get(str(index), {})
     try:
-        asked = request.parse(entry)
-        context = context_for(module, told, asked, item, learnt)
-        if told["by_host"] and (told["step"] == "examine" or "outcome" in item):
-            return ask_from_here(told, asked, context, item, tokens)
         if told["step"] == "examine":
-            return examine.examine(asked, context)
-        from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import issue, removal
-
-        if "chain" in item:
-            return issue.accept(asked, context, item["chain"], item["digest"], item["issued_at"], item["renewal"])
-        if "remove" in item:
-            removal.remove(asked)
-        elif item["discard"]:
-            issue.discard(asked, item["discard"])
-        return {}
+            return examine_one(module, terms, entry, wire.Question.from_json(item), learnt)
+        return run_errand(module, terms, entry, wire.Errand.from_json(item), tokens, learnt)
     except StepCAError as error:
-        return {"failed": True, "msg": str(error), "overtaken": isinstance(error, Overtaken)}
+        return wire.Answer(failed=True, msg=str(error), overtaken=isinstance(error, Overtaken))
 
 
 def main():
@@ -622,14 +630,14 @@ def main():
     module = AnsibleModule(argument_spec=_options.spec(_options.CERTIFICATE), supports_check_mode=True)
     _options.refuse_bypass(module)
     _cryptography.ensure(module)
-    told, tokens = module.params["_exchange"], module.params["_tokens"] or {}
-    entries = request.entries(module.params)
-    learnt = {}
+    told, learnt = module.params["_exchange"], {}
+    terms = wire.Terms.from_json(told["terms"])
     answers = [
-        answer_for(module, told, entry, item, tokens.get(str(index), {}), learnt)
-        for index, (entry, item) in enumerate(zip(entries, told["items"]))
+        answer_for(module, terms, told, index, entry, learnt)
+        for index, entry in enumerate(request.entries(module.params))
     ]
-    module.exit_json(changed=any(one.get("outcome") in ("files", "removed") for one in answers), answers=answers)
+    changed = any(answer.outcome in ("files", "removed") for answer in answers)
+    module.exit_json(changed=changed, answers=[answer.to_json() for answer in answers])
 
 
 if __name__ == "__main__":

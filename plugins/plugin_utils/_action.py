@@ -14,6 +14,7 @@ from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 
 from ..module_utils import _options
+from ..module_utils._core import wire
 from ..module_utils._core.ca import client, connections
 from ..module_utils._core.errors import OptionError, StepCAError
 from ..module_utils._core.x509 import certificates
@@ -89,7 +90,7 @@ class StepCAAction(ActionBase):
             module_args=dict(arguments, _exchange=exchange, **({"_tokens": tokens} if tokens else {})),
             task_vars=self._task_vars,
         )
-        self.warn(_answers.texts(result.pop("warnings", None)))
+        self.warn(wire.texts(result.pop("warnings", None)))
         if result.get("failed"):
             message = str(result.get("msg") or "The module failed.")[:10000]
             if "stdout/stderr" in message:  # Ansible's own words for a module that never came to answer

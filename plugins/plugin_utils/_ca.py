@@ -68,13 +68,7 @@ class CA:
         chain_pem, date = one_time.sign(self.authority, asked, pem, self.tokens_to_sign(asked, request), self.source)
         public = keys.fingerprint(request.public_key())
         added = certificates.check_issued(one_time.load(chain_pem), asked, public, self.roots, durations.now())
-        if added:
-            self._action.warn(
-                [
-                    "The CA added %s to the names of %s, as a template of the provisioner may."
-                    % (", ".join(map(str, added)), asked.certificate_path or asked.common_name)
-                ]
-            )
+        self._action.warn(certificates.names_added(added, asked.certificate_path or asked.common_name))
         return chain_pem, at(date)
 
     def renew(self, proofs: list, asked) -> tuple:

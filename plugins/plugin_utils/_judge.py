@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..module_utils._core.ca import one_time
 from ..module_utils._core.errors import CertificateError, CsrError
+from ..module_utils._core.wire import Answer
 from ..module_utils._core.x509 import certificates, csr, proof
 
 
@@ -36,18 +37,18 @@ def judge_proofs(proofs: list, asked) -> list:
     return chains[0]
 
 
-def judge_former(answer: dict, asked, roots, fingerprints: list) -> str:
+def judge_former(answer: Answer, asked, roots, fingerprints: list) -> str:
     """The serial of the certificate that a host wants revoked.
 
     Nobody's certificate is revoked on the word of another host: it must show that it holds the key, or at least the
     names must be those that the play gives it. roots: None where only the fingerprints are known.
     """
-    chain = one_time.load(answer["former"])
+    chain = one_time.load(answer.former)
     if not roots:  # those in the host's record, as far as the fingerprints prove them
-        listed = one_time.load(answer["former_roots"])
+        listed = one_time.load(answer.former_roots)
         roots = [root for root in listed if certificates.fingerprint(root) in fingerprints]
     try:
-        holds = bool(answer["holding"]) and proof.chain_of(answer["holding"])[0] == chain[0]
+        holds = bool(answer.holding) and proof.chain_of(answer.holding)[0] == chain[0]
     except (ValueError, TypeError):
         holds = False
     named = bool(asked.sans) and set(certificates.sans(chain[0])) == set(asked.sans)

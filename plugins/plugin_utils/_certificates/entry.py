@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...module_utils._core import durations
 from ...module_utils._core.certificate import request
+from ...module_utils._core.wire import Answer, Errand, Question
 from ...module_utils._core.x509 import csr
 from .. import _idna
 from .._settings import plain_data
@@ -33,7 +36,7 @@ class Entry:
     def __init__(self, options: dict):
         self.options = options
         self.wanted = None
-        self.answer = {}
+        self.answer = Answer()
         self.refused = ""
         self.revoked = ""
         self.looked_up = False
@@ -50,72 +53,70 @@ class Entry:
     @property
     def is_due(self) -> bool:
         """Whether the CA is needed."""
-        outcome = self.answer.get("outcome")
-        return outcome in _NEEDS_CA or (outcome == "removed" and self.wanted.revoke and self.answer["revocable"])
+        outcome = self.answer.outcome
+        return outcome in _NEEDS_CA or (outcome == "removed" and self.wanted.revoke and self.answer.revocable)
 
-    def fits(self, answer: dict) -> bool:
+    def fits(self, answer: Answer) -> bool:
         """Whether this can come of what is wanted: nothing is signed for a certificate that is to go."""
         removing = self.wanted.state == "absent"
-        return answer["outcome"] == "none" or removing == (answer["outcome"] == "removed")
+        return answer.outcome == "none" or removing == (answer.outcome == "removed")
 
-    def question(self, look: bool) -> dict:
+    def question(self, look: bool) -> Question:
         """What the host is told for its examination. look: whether the list of revoked certificates comes first."""
-        return {"look": look and not self.looked_up, "refused": self.refused, "revoked": self.revoked}
+        return Question(look=look and not self.looked_up, refused=self.refused, revoked=self.revoked)
 
-    def outcome(self) -> dict:
+    def errand(self) -> Errand:
         """What the host is told after the CA was asked."""
         if self.error is not None:
-            return {"discard": self._staged()}
-        if self.answer["outcome"] == "removed":
-            return {"remove": True}
-        renewal = self.answer["outcome"] == "renewed"
-        digest = self.answer["digest"]
-        return {"chain": self.chain_pem, "digest": digest, "issued_at": self.issued_at, "renewal": renewal}
+            return Errand("discard", csr=self._staged())
+        if self.answer.outcome == "removed":
+            return Errand("remove")
+        renewal, digest = self.answer.outcome == "renewed", self.answer.digest
+        return Errand("install", digest=digest, chain=self.chain_pem, issued_at=self.issued_at, renewal=renewal)
 
-    def errand(self, source: str) -> dict:
+    def errand_by_host(self, source: str) -> Errand:
         """What a host is told that asks the CA itself. source: where the provisioner's name came from."""
         if self.error is not None:
-            return self.outcome()
-        return {
-            "outcome": self.answer["outcome"],
-            "csr": self.request or self._staged(),
-            "digest": self.answer["digest"],
-            "source": source,
-            "revoke": self.former,
-        }
+            return self.errand()
+        return Errand(
+            "obtain",
+            digest=self.answer.digest,
+            outcome=self.answer.outcome,
+            csr=self.request or self._staged(),
+            source=source,
+            revoke=self.former,
+        )
 
     def _staged(self):
         """The host's own word for the key that it staged; None where that is no request."""
-        pem = self.answer.get("csr")
-        return pem if isinstance(pem, str) and len(pem) <= csr.LARGEST else None
+        pem = self.answer.csr
+        return pem if pem and len(pem) <= csr.LARGEST else None
 
-    def accept(self, answer: dict, by_host: bool = False) -> None:
+    def accept(self, answer: Answer, by_host: bool = False) -> None:
         """Take over what the host says of the second call. by_host: whether it was to ask the CA itself."""
-        if answer.get("failed"):
-            self.error, self.overtaken = answer["msg"], answer["overtaken"]
-        if answer.get("failed") and not answer.get("certificate"):
+        if answer.failed:
+            self.error, self.overtaken = answer.msg, answer.overtaken
+        if answer.failed and not answer.certificate:
             return
-        self.installed = answer["certificate"] or self.answer["certificate"]
-        self.answer["backup_files"] = answer["backup_files"] or self.answer["backup_files"]
+        self.installed = answer.certificate or self.answer.certificate
+        self.answer = replace(self.answer, backup_files=answer.backup_files or self.answer.backup_files)
         if by_host:  # which rung of the ladder held is its news
-            self.answer["outcome"] = answer["outcome"]
-            self.answer["reasons"] = self.answer["reasons"] + answer["reasons"]
-            self.ca_url = answer["ca_url"]
-            self.revoked_now = answer["revoked"]
+            self.answer = replace(self.answer, outcome=answer.outcome, reasons=self.answer.reasons + answer.reasons)
+            self.ca_url = answer.ca_url
+            self.revoked_now = answer.revoked
 
     def result(self, url, dry: bool) -> dict:
         """What the task returns about it."""
-        found = self.answer.get("certificate")
-        outcome = self.answer.get("outcome", "none")
+        found, outcome = self.answer.certificate, self.answer.outcome
         done = self.error is None or bool(self.installed)
         result = {
             "certificate_path": self.options["certificate_path"],
             "changed": outcome != "none" and done,
             "outcome": outcome if done else "none",
-            "reasons": self.answer.get("reasons", []),
+            "reasons": self.answer.reasons,
             "certificate": self.installed or found,
             "revoked": self.revoked_now,
-            "backup_files": self.answer.get("backup_files") or [],
+            "backup_files": self.answer.backup_files,
             "ca_url": (self.ca_url or url) if self.installed else None,
             "diff": self._diff(found, outcome if done else "none", dry),
         }
@@ -129,8 +130,8 @@ class Entry:
         if outcome == "removed":
             after = {}
         elif outcome in _NEEDS_CA and dry:
-            after = {"to be %s" % outcome: self.answer["reasons"], "names": [str(san) for san in self.wanted.sans]}
+            after = {"to be %s" % outcome: self.answer.reasons, "names": [str(san) for san in self.wanted.sans]}
         elif outcome == "files":
-            after = dict(after or {}, **{"put right": self.answer["reasons"]})
+            after = dict(after or {}, **{"put right": self.answer.reasons})
         header = self.options["certificate_path"]
         return {"before": found or {}, "after": after or {}, "before_header": header, "after_header": header}

@@ -10,10 +10,14 @@ Nothing is due in a steady run: one module execution, no request to the CA. An e
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...module_utils._core import durations
 from ...module_utils._core.ca import connections
 from ...module_utils._core.certificate import examine, request
+from ...module_utils._core.certificate.ladder import not_revoked
 from ...module_utils._core.errors import ApiError, CertificateError, StepCAError, TransportError, nobody_vouches
+from ...module_utils._core.wire import Answer, Terms
 from ...module_utils._core.x509 import csr
 from .. import _answers
 from .._action import roots_pem
@@ -54,6 +58,11 @@ class Issue:
         return [entry.result(self._ca.url, self._dry) for entry in self._entries]
 
     @property
+    def _attempts(self) -> int:
+        """How often one thing may be asked of the CA."""
+        return (self._ca.connection.retries + 1) * max(1, len(self._ca.connection.urls))
+
+    @property
     def _can_issue(self) -> bool:
         return not isinstance(self._ca.credential, Nobody)
 
@@ -87,7 +96,7 @@ class Issue:
     def _examine(self, entries: list) -> None:
         """Have the host look; once more for those that cannot be decided without the roots."""
         self._ask_host(entries)
-        undecided = [entry for entry in self._alive(entries) if entry.answer.get("needs_roots")]
+        undecided = [entry for entry in self._alive(entries) if entry.answer.needs_roots]
         if undecided:
             self._ca.learn_roots()
             before = [entry.answer for entry in undecided]
@@ -102,61 +111,60 @@ class Issue:
         items = [entry.question(look or (entry.wanted.check_revocation and not self._by_host)) for entry in entries]
         for entry, answer in zip(entries, self._call("examine", entries, items), strict=True):
             entry.answer = answer
-            if answer.get("failed") or not entry.fits(answer):
-                entry.answer = {}
-                entry.error = answer.get("msg") or _answers.NOT_OURS
+            if answer.failed or not entry.fits(answer):
+                entry.answer = Answer()
+                entry.error = answer.msg or _answers.NOT_OURS
             else:
-                self._action.warn(answer["warnings"])
+                self._action.warn(answer.warnings)
 
     def _look_up_revoked(self, entries: list) -> None:
         """check_revocation from here: look first, then have the host examine again what is due or revoked."""
         asking = [entry for entry in entries if entry.wanted.check_revocation and not self._by_host]
         for entry in asking:
             self._guarded(entry, self._look_up)
-        again = [entry for entry in self._alive(asking) if entry.revoked or entry.answer["outcome"] != "none"]
+        again = [entry for entry in self._alive(asking) if entry.revoked or entry.answer.outcome != "none"]
         self._examine(again if not self._dry else [entry for entry in again if entry.revoked])
 
     def _look_up(self, entry: Entry) -> None:
         revoked = self._ca.revoked()
-        found = entry.answer.get("certificate")
+        found = entry.answer.certificate
         entry.revoked = revoked.sentence(_answers.serial(found)) if found else ""
         entry.looked_up = True
 
     def _call(self, step: str, entries: list, items: list, tokens=None) -> list:
         """Run the module once for these entries; its answers."""
         connection = self._ca.connection
-        told = {
-            "step": step,
-            "now": durations.format_time(self._now),
-            "fingerprints": connection.fingerprints,
-            "roots": roots_pem(self._ca.roots),
-            "provisioner": self._ca.provisioner_name,
-            "audiences": connections.audiences(connection, "renew"),
-            "attempts": (connection.retries + 1) * max(1, len(connection.urls)),
-            "can_issue": self._can_issue,
-            "by_host": connections.describe(connection) if self._by_host else None,
-            "items": items,
-        }
+        terms = Terms(
+            now=durations.format_time(self._now),
+            fingerprints=connection.fingerprints,
+            roots=roots_pem(self._ca.roots),
+            provisioner=self._ca.provisioner_name,
+            audiences=connections.audiences(connection, "renew"),
+            attempts=self._attempts,
+            can_issue=self._can_issue,
+            connection=connections.describe(connection) if self._by_host else None,
+        )
+        told = {"step": step, "terms": terms.to_json(), "items": [item.to_json() for item in items]}
         result = self._action.execute({"certificates": [entry.options for entry in entries]}, told, tokens)
-        return _answers.read(result, len(entries))
+        return _answers.of_certificates(result, len(entries))
 
     # -- by way of the controller
 
     def _relay(self, due: list) -> None:
-        renewing = [entry for entry in due if entry.answer["outcome"] == "renewed"]
+        renewing = [entry for entry in due if entry.answer.outcome == "renewed"]
         for entry in renewing:
             self._guarded(entry, self._renew)
         self._ask_host([entry for entry in self._alive(renewing) if entry.refused])
-        issuing = [entry for entry in self._alive(due) if entry.answer["outcome"] == "issued"]
+        issuing = [entry for entry in self._alive(due) if entry.answer.outcome == "issued"]
         for entry in issuing:
             self._refuse_shared_token(entry, issuing)
             self._guarded(entry, self._sign)
         for entry in self._alive(due):
-            if entry.answer["outcome"] == "removed":
+            if entry.answer.outcome == "removed":
                 self._guarded(entry, self._revoke)
-        self._install([entry for entry in due if entry.error is None or entry.answer.get("csr")])
+        self._install([entry for entry in due if entry.error is None or entry.answer.csr])
         for entry in self._alive(due):
-            if entry.wanted.revoke and entry.answer["outcome"] != "removed" and entry.answer["revocable"]:
+            if entry.wanted.revoke and entry.answer.outcome != "removed" and entry.answer.revocable:
                 self._guarded(entry, self._revoke_former)
 
     def _refuse_shared_token(self, entry: Entry, due: list) -> None:
@@ -167,7 +175,7 @@ class Issue:
 
     def _renew(self, entry: Entry) -> None:
         try:
-            entry.chain_pem, entry.issued_at = self._ca.renew(entry.answer["proofs"], entry.wanted)
+            entry.chain_pem, entry.issued_at = self._ca.renew(entry.answer.proofs, entry.wanted)
         except (ApiError, CertificateError) as error:
             entry.refused = str(error).rstrip(".")
 
@@ -176,12 +184,12 @@ class Issue:
         if entry.error is not None:
             return
         self._refuse_without_credentials(entry)
-        request = judge_request(entry.answer["csr"], entry.wanted)
+        request = judge_request(entry.answer.csr, entry.wanted)
         entry.chain_pem, entry.issued_at = self._ca.sign(request, entry.wanted)
 
     def _refuse_without_credentials(self, entry: Entry) -> None:
-        if entry.answer["outcome"] == "issued" and not self._can_issue:
-            raise nobody_vouches("A certificate is due (%s)" % "; ".join(entry.answer["reasons"]))
+        if entry.answer.outcome == "issued" and not self._can_issue:
+            raise nobody_vouches("A certificate is due (%s)" % "; ".join(entry.answer.reasons))
 
     def _revoke(self, entry: Entry) -> None:
         self._ca.revoke(self._former_serial(entry), entry.wanted.reason)
@@ -191,18 +199,15 @@ class Issue:
         try:
             self._revoke(entry)
         except StepCAError as error:
-            raise ApiError(
-                "%s is replaced, but the certificate that was there before is not revoked: %s Revoke it with stepca_revoke."
-                % (entry.options["certificate_path"], error)
-            ) from None
+            raise ApiError(not_revoked(entry.options["certificate_path"], error)) from None
 
     def _install(self, due: list) -> None:
         """One call for all: what came is installed, what was refused leaves no staged key behind."""
         if not due:
             return
         waiting = [entry for entry in due if entry.error is None]
-        for entry, answer in zip(due, self._call("accept", due, [entry.outcome() for entry in due]), strict=True):
-            self._action.warn(answer.get("warnings", []))
+        for entry, answer in zip(due, self._call("accept", due, [entry.errand() for entry in due]), strict=True):
+            self._action.warn(answer.warnings)
             if entry in waiting:
                 entry.accept(answer)
         self._look_again([entry for entry in waiting if entry.overtaken])
@@ -214,8 +219,8 @@ class Issue:
             entry.error, entry.looked_up = None, False
         self._ask_host(overtaken, look=True)
         for entry, message in zip(overtaken, told, strict=True):
-            if entry.answer.get("outcome") in ("none", "renewed", "rekeyed"):  # due again at once, it is theirs again
-                entry.answer.update(outcome="none", reasons=[])
+            if entry.answer.outcome in ("none", "renewed", "rekeyed"):  # due again at once, it is theirs again
+                entry.answer = replace(entry.answer, outcome="none", reasons=[])
             else:
                 entry.error = message
 
@@ -228,9 +233,9 @@ class Issue:
             self._refuse_shared_token(entry, due)
             self._guarded(entry, lambda entry, index=index: tokens.update({str(index): self._tokens(entry)}))
         waiting = [entry for entry in due if entry.error is None]
-        items = [entry.errand(self._ca.source) for entry in due]
+        items = [entry.errand_by_host(self._ca.source) for entry in due]
         for entry, answer in zip(due, self._call("obtain", due, items, tokens), strict=True):
-            self._action.warn(answer.get("warnings", []))
+            self._action.warn(answer.warnings)
             if entry in waiting:
                 entry.accept(answer, by_host=True)
         self._look_again([entry for entry in waiting if entry.overtaken])
@@ -240,17 +245,16 @@ class Issue:
         if entry.error is not None:
             return {}
         self._refuse_without_credentials(entry)
-        attempts = (self._ca.connection.retries + 1) * len(self._ca.connection.urls)
         tokens = {}
-        if entry.answer["csr"] and self._can_issue:
-            request = judge_request(entry.answer["csr"], entry.wanted)
+        if entry.answer.csr and self._can_issue:
+            request = judge_request(entry.answer.csr, entry.wanted)
             entry.request = csr.to_pem(request).decode("ascii")
             next_token = self._ca.tokens_to_sign(entry.wanted, request)
             # With max_lifetime the host may have to ask twice.
-            count = 1 if self._ca.credential.SERVES_ONE else attempts * (2 if entry.wanted.max_lifetime else 1)
+            count = 1 if self._ca.credential.SERVES_ONE else self._attempts * (2 if entry.wanted.max_lifetime else 1)
             tokens["sign"] = [next_token(False) for _one in range(count)]
-        if entry.wanted.revoke and entry.answer["revocable"]:
+        if entry.wanted.revoke and entry.answer.revocable:
             entry.former = self._former_serial(entry)
             next_token = self._ca.tokens_to_revoke(entry.former)
-            tokens["revoke"] = [next_token(False) for _one in range(attempts)]
+            tokens["revoke"] = [next_token(False) for _one in range(self._attempts)]
         return tokens

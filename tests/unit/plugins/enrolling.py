@@ -61,9 +61,9 @@ def enrol(folder, signer=CA, told=None, **changes):
     """Both steps; returns the facts of what was installed."""
     told = told or context()
     answer = examine.examine(ask(folder, **changes), told)
-    assert answer["outcome"] == "issued"
-    chain = signer.sign(answer["csr"])
-    return issue.accept(ask(folder, **changes), told, chain, answer["digest"], ISSUED_AT)
+    assert answer.outcome == "issued"
+    chain = signer.sign(answer.csr)
+    return issue.accept(ask(folder, **changes), told, chain, answer.digest, ISSUED_AT)
 
 
 def pair_of(folder) -> tuple:

@@ -18,8 +18,6 @@ from ..x509 import certificates
 from . import api
 from .connections import Connection
 
-#: What `health` returns.
-HEALTH_FACTS = ("status", "url", "version", "clock_skew", "tls_not_after", "tried")
 _TRY_AGAIN = (502, 503, 504)
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..errors import StepCAError
+from ..wire import Answer
 from . import examine as examination
 from . import fileset
 
 
-def examine(wanted, context: fileset.Context, connection) -> dict:
+def examine(wanted, context: fileset.Context, connection) -> Answer:
     """examine.examine, by a host that fetches the roots and the list of revoked certificates itself.
 
     connection: connections.Connection. In a steady run nothing is fetched, and nothing of HTTP imported.
@@ -32,11 +35,11 @@ def examine(wanted, context: fileset.Context, connection) -> dict:
     if wanted.check_revocation and wanted.state == "present":
         context.revoked = _once(context, "revoked", revoked).sentence
     answer = examination.examine(wanted, context)
-    if answer["needs_roots"]:
+    if answer.needs_roots:
         context.roots = authority().trust()
         answer = examination.with_repairs(examination.examine(wanted, context), answer)
     warnings = [warning for one in asked for warning in one.warnings]
-    return dict(answer, warnings=answer["warnings"] + warnings)
+    return replace(answer, warnings=answer.warnings + warnings)
 
 
 def _once(context: fileset.Context, name: str, ask):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Copyright: privatepki.stepca contributors
 # PRIVATE to the collection: may change at any time.
-"""The host's half of the exchange: read the files, decide, put right what needs no CA. issue.py does what is due.
+"""The host's half of the exchange: read the files, decide, repair what needs no CA. issue.py does what is due.
 
 In a steady run this is all that happens. What only other runs need is imported where they need it: whatever is imported
 of what travels is compiled on the host, at every run.
@@ -9,18 +9,17 @@ of what travels is compiled on the host, at every run.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..files import places
+from ..wire import Answer
 from ..x509 import certificates
 from . import fileset, ownership, plan, record
 from .fileset import Context
 
 
-def examine(wanted, context: Context) -> dict:
-    """What is to be done about one certificate, and what the CA needs for it.
-
-    Returns outcome, reasons, warnings, certificate (facts or None), needs_roots, backup_files and, where the CA is
-    needed for real, csr (PEM) or proofs (list), and digest of the files as found.
-    """
+def examine(wanted, context: Context) -> Answer:
+    """What is to be done about one certificate, and what the CA needs for it."""
     if wanted.state == "absent":
         from . import removal
 
@@ -34,30 +33,27 @@ def examine(wanted, context: Context) -> dict:
         found = fileset.read(wanted, context)
         digest = fileset.digest(wanted)
     decision = plan.decide(wanted, found, context.now, context.provisioner, context.by_host)
-    answer = {
-        "outcome": decision.outcome,
-        "reasons": decision.reasons,
-        "warnings": decision.warnings,
-        "certificate": _facts(found.chain, wanted),
-        "needs_roots": decision.needs_roots or _former_is_unknown(wanted, context, found, decision),
-    }
-    if answer["needs_roots"]:
-        # What is put right already is no news any more when the roots are known.
-        return dict(answer, reasons=[] if context.dry else repaired)
+    answer = Answer(
+        outcome=decision.outcome,
+        reasons=decision.reasons,
+        warnings=decision.warnings,
+        certificate=_facts(found.chain, wanted),
+        needs_roots=decision.needs_roots or _former_is_unknown(wanted, context, found, decision),
+    )
+    if answer.needs_roots:
+        # What is repaired already is no news any more when the roots are known.
+        return replace(answer, reasons=[] if context.dry else repaired)
     if decision.outcome == "none":
-        done = _put_right(wanted, context, found, digest, repaired)
-        return dict(answer, **dict(done, warnings=answer["warnings"] + done["warnings"]))
+        return _repair(answer, wanted, context, found, digest, repaired)
     from . import issue
 
-    return dict(answer, **issue.ask(wanted, context, found, digest, decision))
+    return issue.ask(answer, wanted, context, found, digest)
 
 
-def with_repairs(answer: dict, before: dict) -> dict:
-    """An answer, and what an examination that lacked the roots had put right before."""
-    reasons = before["reasons"] + answer["reasons"]
-    return dict(
-        answer, reasons=reasons, outcome="files" if reasons and answer["outcome"] == "none" else answer["outcome"]
-    )
+def with_repairs(answer: Answer, before: Answer) -> Answer:
+    """An answer, and what an examination that lacked the roots had repaired before."""
+    reasons = before.reasons + answer.reasons
+    return replace(answer, reasons=reasons, outcome="files" if reasons and answer.outcome == "none" else answer.outcome)
 
 
 def _finish_interrupted(wanted, context: Context) -> list:
@@ -87,8 +83,8 @@ def _former_is_unknown(wanted, context: Context, found: plan.Found, decision: pl
     return bool(replaced and found.roots is None and not context.dry)
 
 
-def _put_right(wanted, context: Context, found: plan.Found, digest: str, repaired: list) -> dict:
-    """What the CA is not needed for: files made of the pair, owners and modes."""
+def _repair(answer: Answer, wanted, context: Context, found: plan.Found, digest: str, repaired: list) -> Answer:
+    """Do what the CA is not needed for: files made of the pair, owners and modes. repaired: what was done before."""
     problems = fileset.compare_derived(wanted, found)
     saved, warnings = [], []
     if problems:
@@ -100,11 +96,12 @@ def _put_right(wanted, context: Context, found: plan.Found, digest: str, repaire
             saved, warnings = done.backups, done.warnings
         repaired = repaired + list(problems.values()) + folders
     reasons = repaired + _attributes(wanted, context, found, digest)
-    return {"outcome": "files" if reasons else "none", "reasons": reasons, "backup_files": saved, "warnings": warnings}
+    outcome, warnings = "files" if reasons else "none", answer.warnings + warnings
+    return replace(answer, outcome=outcome, reasons=reasons, backup_files=saved, warnings=warnings)
 
 
 def _attributes(wanted, context: Context, found: plan.Found, examined: str) -> list:
-    """Put owners and modes right; sentences on what differed. found, examined: the set, and its digest."""
+    """Correct owners and modes; sentences on what differed. found, examined: the set, and its digest."""
     reasons, anew = [], []
     for option, path, kind in wanted.written():
         foreign = not places.is_ours(path)

@@ -247,7 +247,7 @@ def waiting_record(wanted, chain):
 
 
 def former(wanted, context: Context, chain, key, roots) -> dict:
-    """What the CA needs to revoke a certificate: itself, and the proof that this host holds its key.
+    """What the CA needs to revoke a certificate, as members of an Answer: itself, and the proof that this host has its key.
 
     revocable: whether this CA issued it. Nobody revokes a certificate on the mere word of a host.
     """

@@ -13,37 +13,39 @@ A private key never leaves the host.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from .. import durations
 from ..errors import CertificateError, HalfReplaced, HostFileError, OptionError, Overtaken
 from ..files import areas, locks, staging
+from ..wire import Answer
 from ..x509 import certificates, csr, keys
 from . import fileset, plan, record, replacement
 from .fileset import Context
 
 
-def ask(wanted, context: Context, found: plan.Found, digest: str, decision: plan.Plan) -> dict:
-    """What goes to the CA: a request for a key, or proofs of the one that stays."""
+def ask(answer: Answer, wanted, context: Context, found: plan.Found, digest: str) -> Answer:
+    """The answer, with what goes to the CA: a request for a key, or proofs of the one that stays."""
     _refuse_impossible_key(wanted, found)
-    reasons = decision.reasons + replacement.missing_folders(wanted, context)
+    answer = replace(answer, reasons=answer.reasons + replacement.missing_folders(wanted, context))
     if context.dry:
-        return {"reasons": reasons}
-    asked = {"reasons": reasons, "digest": digest}
-    relayed = decision.outcome == "renewed" and not context.by_host
+        return answer
+    proofs, csr_pem, outcome = [], None, answer.outcome
+    relayed = outcome == "renewed" and not context.by_host
     key = found.key if relayed or wanted.csr_path or _keeps(wanted, found) else keys.generate(wanted.key_type)
-    key_stays = key is found.key or (decision.outcome == "renewed" and not context.can_issue)
-    asked["warnings"] = decision.warnings + replacement.probe(wanted, context, key, key_stays)
+    key_stays = key is found.key or (outcome == "renewed" and not context.can_issue)
+    warnings = answer.warnings + replacement.probe(wanted, context, key, key_stays)
     if relayed:
         from ..x509 import proof
 
-        asked["proofs"] = [
-            proof.renewal(found.chain, key, list(context.audiences), context.now) for _one in range(context.attempts)
-        ]
-    elif context.can_issue or decision.outcome == "rekeyed" or not context.by_host:
-        asked["warnings"] += _never_installed(wanted)
-        asked["csr"] = _request(wanted, found, key)
+        audiences = list(context.audiences)
+        proofs = [proof.renewal(found.chain, key, audiences, context.now) for _one in range(context.attempts)]
+    elif context.can_issue or outcome == "rekeyed" or not context.by_host:
+        warnings += _never_installed(wanted)
+        csr_pem = _request(wanted, found, key)
     former_key = fileset.private_key(wanted, found.key)
-    return dict(asked, **fileset.former(wanted, context, found.chain, former_key, found.roots))
+    former = fileset.former(wanted, context, found.chain, former_key, found.roots)
+    return replace(answer, warnings=warnings, digest=digest, proofs=proofs, csr=csr_pem, **former)
 
 
 def _refuse_impossible_key(wanted, found: plan.Found) -> None:
@@ -87,11 +89,11 @@ def _request(wanted, found: plan.Found, key) -> str:
     return csr.build(key, wanted.common_name, wanted.sans).decode("ascii")
 
 
-def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str, renewal: bool = False) -> dict:
+def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str, renewal: bool = False) -> Answer:
     """Install a chain for the key that examine staged, or found.
 
     digest: of the files as examine found them; issued_at: RFC 3339, the CA's clock; renewal: whether it continues the
-    certificate that is there. Returns its facts, the names that the CA added, and the backups.
+    certificate that is there. The outcome is for the caller to say.
     """
     fileset.resolve(wanted)
     chain = _load_answer(chain_pem)
@@ -112,12 +114,9 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
     except Exception:
         _forget_key(wanted, chain[0].public_key())
         raise
-    return {
-        "certificate": certificates.facts(chain, wanted.renew_before, wanted.certificate_path),
-        "names_added": [str(san) for san in added],
-        "backup_files": saved.backups,
-        "warnings": saved.warnings,
-    }
+    facts = certificates.facts(chain, wanted.renew_before, wanted.certificate_path)
+    told = certificates.names_added(added, wanted.named["certificate_path"])
+    return Answer(certificate=facts, backup_files=saved.backups, warnings=told + saved.warnings)
 
 
 def _key_for(wanted, leaf) -> tuple:

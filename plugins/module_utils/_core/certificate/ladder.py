@@ -8,6 +8,7 @@ What the CA answers is then accepted as if it had come by way of the controller.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from .. import durations
@@ -23,6 +24,7 @@ from ..errors import (
     nobody_vouches,
 )
 from ..files import reading
+from ..wire import Answer, Errand
 from ..x509 import certificates, csr, keys, proof
 from . import fileset, issue, removal
 
@@ -30,46 +32,43 @@ from . import fileset, issue, removal
 class Ladder:
     """One certificate on its way.
 
-    wanted: wanted.Wanted; context: fileset.Context; connection: connections.Connection; asked: outcome, csr (PEM or None),
-    digest, source, revoke (serial or None), as the caller says, and without_token (what to do where it gave none);
-    tokens: {"sign": for this csr, "revoke": for this serial}, each to be sent once.
+    wanted: request.Wanted; context: fileset.Context; connection: connections.Connection; errand: wire.Errand, to obtain;
+    tokens: {"sign": for its csr, "revoke": for its serial}, each to be sent once; without_token: what to do where there is
+    none to sign, for those who are never given one.
     """
 
-    def __init__(self, wanted, context, connection, asked: dict, tokens: dict):
+    def __init__(self, wanted, context, connection, errand: Errand, tokens: dict, without_token: str = ""):
         self._wanted = wanted
         self._context = context
         self._connection = connection
-        self._asked = asked
+        self._errand = errand
+        self._without_token = without_token
         self._tokens = tokens
         self._authority = client.StepCA(connection, https.Transport)
 
-    def run(self) -> dict:
-        """Do what is due: what issue.accept returns, with outcome, reasons (why a rung gave way), revoked, ca_url.
+    def run(self) -> Answer:
+        """Do what is due. The reasons tell why a rung gave way.
 
         What fails after the successor is installed is told beside it: failed and msg.
         """
-        if self._asked["outcome"] == "removed":
-            done = {"outcome": "removed", "reasons": [], "revoked": self._revoke()}
+        if self._errand.outcome == "removed":
+            revoked = self._revoke()
             removal.remove(self._wanted)
-            return dict(done, ca_url=self._authority.url)
+            return Answer(outcome="removed", revoked=revoked, ca_url=self._authority.url)
         done = self._obtain()
-        if self._asked["revoke"]:
-            try:
-                done["revoked"] = self._revoke()
-            except StepCAError as error:
-                done["failed"] = True
-                done["msg"] = (
-                    "%s is replaced, but the certificate that was there before is not revoked: %s Revoke it with stepca_revoke."
-                    % (self._wanted.certificate_path, error)
-                )
-        return done
+        if not self._errand.revoke:
+            return done
+        try:
+            return replace(done, revoked=self._revoke())
+        except StepCAError as error:
+            return replace(done, failed=True, msg=not_revoked(self._wanted.certificate_path, error))
 
     def _revoke(self) -> bool:
-        serial, reason = self._asked["revoke"], self._wanted.reason
-        one_time.revoke(self._authority, serial, reason, self._next("revoke"), self._asked["source"])
+        serial, reason = self._errand.revoke, self._wanted.reason
+        one_time.revoke(self._authority, serial, reason, self._next("revoke"), self._errand.source)
         return True
 
-    def _obtain(self) -> dict:
+    def _obtain(self) -> Answer:
         try:
             if "lost" in self._context.learnt:
                 raise self._context.learnt["lost"]
@@ -84,8 +83,8 @@ class Ladder:
             self._discard()
             raise
 
-    def _descend(self) -> dict:
-        outcome, reasons, problem = self._asked["outcome"], [], ""
+    def _descend(self) -> Answer:
+        outcome, reasons, problem = self._errand.outcome, [], ""
         if outcome in ("renewed", "rekeyed"):
             try:
                 return self._install(outcome, *self._continue(outcome))
@@ -94,25 +93,23 @@ class Ladder:
                 reasons = ["it is issued anew instead of %s: %s" % (outcome, problem)]
         if not self._tokens.get("sign"):
             why = " (it cannot be %s: %s)" % (outcome, problem) if problem else ""
-            if self._asked.get("without_token"):
-                raise OptionError("A certificate is due%s. %s." % (why, self._asked["without_token"]))
+            if self._without_token:
+                raise OptionError("A certificate is due%s. %s." % (why, self._without_token))
             raise nobody_vouches("A certificate is due%s" % why)
-        answer = one_time.sign(
-            self._authority, self._wanted, self._asked["csr"], self._next("sign"), self._asked["source"]
-        )
-        return dict(self._install("issued", *answer), reasons=reasons)
+        answer = one_time.sign(self._authority, self._wanted, self._errand.csr, self._next("sign"), self._errand.source)
+        return replace(self._install("issued", *answer), reasons=reasons)
 
-    def _install(self, outcome: str, chain_pem: str, date) -> dict:
+    def _install(self, outcome: str, chain_pem: str, date) -> Answer:
         issued_at = durations.format_time((date or durations.now()).replace(microsecond=0))
-        digest, renewal = self._asked["digest"], outcome != "issued"
+        digest, renewal = self._errand.digest, outcome != "issued"
         done = issue.accept(self._wanted, self._context, chain_pem, digest, issued_at, renewal)
         if outcome == "renewed":
             self._discard()
-        return dict(done, outcome=outcome, reasons=[], ca_url=self._authority.url)
+        return replace(done, outcome=outcome, ca_url=self._authority.url)
 
     def _discard(self) -> None:
-        if self._asked["csr"]:
-            issue.discard(self._wanted, self._asked["csr"])
+        if self._errand.csr:
+            issue.discard(self._wanted, self._errand.csr)
 
     def _next(self, purpose: str):
         """next_one(spent) for spending: one that was never written to a connection may be tried again."""
@@ -145,7 +142,7 @@ class Ladder:
                 raise ApiError("the CA did not accept the client certificate (%s)" % error) from None
             answer = self._by_proof(former)
         # Checked here already: issue.accept would forget the key that a token may still be needed for.
-        key = former[0].public_key() if outcome == "renewed" else csr.load(self._asked["csr"]).public_key()
+        key = former[0].public_key() if outcome == "renewed" else csr.load(self._errand.csr).public_key()
         chain, public = one_time.load(answer[0]), keys.fingerprint(key)
         certificates.check_renewed(chain, former, self._wanted, public, self._context.roots, self._context.now)
         return answer
@@ -154,7 +151,7 @@ class Ladder:
         identity = (reading.read(self._wanted.certificate_path) or b"", reading.read(self._wanted.key_path) or b"")
         connection = connections.Connection(**dict(vars(self._connection), roots=self._context.roots))
         authority = client.StepCA(connection, partial(https.Transport, identity=identity))
-        request = api.renew() if outcome == "renewed" else api.rekey(self._asked["csr"])
+        request = api.renew() if outcome == "renewed" else api.rekey(self._errand.csr)
         answer = authority.obtain(lambda _spent: request)
         self._authority.url = authority.url
         return answer
@@ -166,3 +163,11 @@ class Ladder:
         key = keys.read(self._wanted.key_path)[0]
         audiences, now = list(self._context.audiences), self._context.now
         return one_time.renew(self._authority, lambda _spent: proof.renewal(former, key, audiences, now))
+
+
+def not_revoked(path: str, error) -> str:
+    """What is told where the successor is in its place, and the former certificate still good."""
+    return (
+        "%s is replaced, but the certificate that was there before is not revoked: %s Revoke it with stepca_revoke."
+        % (path, error)
+    )

@@ -13,15 +13,13 @@ import os
 
 from ..errors import HostFileError
 from ..files import areas, folders, locks, places, replacing, staging
+from ..wire import Answer
 from ..x509 import certificates, keys
 from . import fileset, record
 
 
-def examine(wanted, context: fileset.Context) -> dict:
-    """What is there to be removed; where it need not be revoked before, it is removed at once.
-
-    Returns what examine.examine returns; backup_files: what stays.
-    """
+def examine(wanted, context: fileset.Context) -> Answer:
+    """What is there to be removed; where it need not be revoked before, it is removed at once. backup_files: what stays."""
     path = places.resolve(wanted.certificate_path, "certificate_path")
     chain = certificates.read(path)[0]
     kept = record.read(path, chain)
@@ -29,19 +27,20 @@ def examine(wanted, context: fileset.Context) -> dict:
     roots = fileset.known_roots(wanted, context, chain, kept) if wanted.revoke and chain else None
     former = fileset.former(wanted, context, chain, _key(wanted, kept), roots)
     needs_roots = bool(wanted.revoke and chain and roots is None)
-    answer = {
-        "outcome": "removed" if there else "none",
-        "reasons": [] if needs_roots else ["%s is there; wanted is none" % one for one in there],
-        "warnings": _spared(wanted, kept),
-        "certificate": certificates.facts(chain, wanted.renew_before, wanted.certificate_path) if chain else None,
-        "needs_roots": needs_roots,
-        "backup_files": _backups(wanted, kept),
-    }
+    warnings = _spared(wanted, kept)
     if wanted.revoke and chain and roots and not former["revocable"]:
-        answer["warnings"].append("%s is removed, but not revoked: this CA did not issue it." % wanted.certificate_path)
+        warnings.append("%s is removed, but not revoked: this CA did not issue it." % wanted.certificate_path)
     if not context.dry and not needs_roots and not former["revocable"]:
         remove(wanted)
-    return dict(answer, **former)
+    return Answer(
+        outcome="removed" if there else "none",
+        reasons=[] if needs_roots else ["%s is there; wanted is none" % one for one in there],
+        warnings=warnings,
+        certificate=certificates.facts(chain, wanted.renew_before, wanted.certificate_path) if chain else None,
+        needs_roots=needs_roots,
+        backup_files=_backups(wanted, kept),
+        **former,
+    )
 
 
 def remove(wanted) -> None:

@@ -19,6 +19,7 @@ from ..ca import connections
 from ..certificate import by_host, fileset, record
 from ..errors import CertificateError, Overtaken, StepCAError, TransportError
 from ..files import attributes, places
+from ..wire import Answer, Errand
 from ..x509 import certificates
 from . import history, served
 
@@ -49,31 +50,30 @@ class Renewal:
         """
         context = self._context(bool(tokens))
         answer = by_host.examine(self._asked(), context, self._one.connection)
-        if answer["outcome"] == "issued" and not tokens:
+        if answer.outcome == "issued" and not tokens:
             missing = not places.exists(self._wanted.certificate_path)
             advice = self._one.enrolment if missing else _ONLY_A_PLAY + "."
-            raise CertificateError("%s: %s. %s" % (self._one.certificate_path, "; ".join(answer["reasons"]), advice))
-        if self._force and answer["outcome"] in ("rekeyed", "renewed"):
-            answer["reasons"] = ["it was asked for by --force"]
+            raise CertificateError("%s: %s. %s" % (self._one.certificate_path, "; ".join(answer.reasons), advice))
+        if self._force and answer.outcome in ("rekeyed", "renewed"):
+            answer = dataclasses.replace(answer, reasons=["it was asked for by --force"])
         if self._dry:
-            return answer["outcome"], answer["reasons"], answer["warnings"]
-        idle = answer["outcome"] == "none" and not self._past.pending
+            return answer.outcome, answer.reasons, answer.warnings
+        idle = answer.outcome == "none" and not self._past.pending
         if not idle:
             _load_all()
-        reasons = answer["reasons"]
-        if answer["outcome"] != "none" and not self._past.pending:
+        reasons = answer.reasons
+        if answer.outcome != "none" and not self._past.pending:
             # Before anything is replaced: whatever becomes of this run, the services will be told.
             self._past.pending = True
             self._past.save()
         context.dry = False
         if not idle or fileset.left_behind(self._wanted):
             answer = by_host.examine(self._asked(), context, self._one.connection)
-        outcome, former = answer["outcome"], {}
+        outcome, warnings, former = answer.outcome, answer.warnings, {}
         if outcome in ("issued", "rekeyed", "renewed"):
             former = self._snapshot(context) if self._one.rollback and outcome != "issued" else {}
             done = self._obtain(context, answer, tokens or {})
-            outcome, reasons = done["outcome"], reasons + done["reasons"]
-            answer["warnings"] += done["warnings"]
+            outcome, reasons, warnings = done.outcome, reasons + done.reasons, warnings + done.warnings
         if self._past.pending:
             self._tell(context, former)
             if outcome == "none":
@@ -81,7 +81,7 @@ class Renewal:
         else:
             with suppress(TransportError):  # what does not run reads its files when it starts
                 served.refuse_another(self._one)
-        return outcome, reasons, answer["warnings"]
+        return outcome, reasons, warnings
 
     def watch(self) -> tuple:
         """The same for what only a play renews: an error where it is due."""
@@ -120,12 +120,11 @@ class Renewal:
             staged.former = attributes.Former(pair)  # of the pair that it is made of
         return attributes.dress(staged, self._wanted.attributes.get(kind) or {}, kind)
 
-    def _obtain(self, context: fileset.Context, answer: dict, tokens: dict) -> dict:
-        asked = {"outcome": answer["outcome"], "csr": answer.get("csr"), "digest": answer["digest"]}
-        asked.update(source="", revoke=None, without_token=_ONLY_A_PLAY)
+    def _obtain(self, context: fileset.Context, answer: Answer, tokens: dict) -> Answer:
         from ..certificate import ladder
 
-        return ladder.Ladder(self._wanted, context, self._one.connection, asked, tokens).run()
+        errand = Errand("obtain", digest=answer.digest, outcome=answer.outcome, csr=answer.csr)
+        return ladder.Ladder(self._wanted, context, self._one.connection, errand, tokens, _ONLY_A_PLAY).run()
 
     def _snapshot(self, context: fileset.Context) -> dict:
         """{path: (content, kind)} of the set as it is, made of the pair; the record as it stands."""
@@ -197,7 +196,13 @@ def run(
 
 def _load_all() -> None:
     """Load what a renewal takes, before anything is replaced: a play may replace this zipapp itself meanwhile."""
-    for name in ("..files.folders", "..certificate.ladder", "..certificate.derived", "..certificate.replacement", ".services"):
+    for name in (
+        "..files.folders",
+        "..certificate.ladder",
+        "..certificate.derived",
+        "..certificate.replacement",
+        ".services",
+    ):
         importlib.import_module(name, __package__)
 
 

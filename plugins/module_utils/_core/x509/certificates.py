@@ -220,6 +220,12 @@ def check_issued(chain, wanted, public_key_sha256: str, roots, now: datetime) ->
     return [san for san in found if san not in wanted.sans]
 
 
+def names_added(added: list, where: str) -> list:
+    """What a user is told of names that check_issued returned, as a list of sentences. where: the certificate."""
+    sentence = "The CA added %s to the names of %s, as a template of the provisioner may."
+    return [sentence % (", ".join(map(str, added)), where)] if added else []
+
+
 def check_renewed(chain, former, wanted, public_key_sha256: str, roots, now: datetime) -> None:
     """Whether a renewal may be installed: this key, the former names, a later end. CertificateError says what is wrong.
 

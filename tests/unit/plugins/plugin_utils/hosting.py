@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from datetime import timedelta
 
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.wire import Answer
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import proof
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA
@@ -31,11 +32,8 @@ class Host:
 
     def former(self, holding=None):
         """Its word on the certificate that it wants revoked."""
-        return {
-            "former": pki.pem_of(*self.chain),
-            "holding": self.proof() if holding is None else holding,
-            "former_roots": pki.pem_of(self.root),
-        }
+        shown = self.proof() if holding is None else holding
+        return Answer(former=pki.pem_of(*self.chain), holding=shown, former_roots=pki.pem_of(self.root))
 
 
 def bomb():

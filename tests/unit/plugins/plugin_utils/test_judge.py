@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import CertificateError, CsrError
@@ -91,7 +93,7 @@ def absent(folder):
         (lambda: Host(["b.example"]).former(Host(["b.example"]).proof()), ask),
         (lambda: Host(authority=FOREIGN).former(), ask),
         (lambda: Host().former(""), absent),
-        (lambda: dict(Host().former(""), former=pki.pem_of(CA.intermediate, CA.root)), absent),
+        (lambda: replace(Host().former(""), former=pki.pem_of(CA.intermediate, CA.root)), absent),
     ],
     ids=[
         "other names, no proof",

@@ -145,12 +145,12 @@ class Scenario:
 def play_once(folder: Path, options: dict, signer) -> dict:
     """Both steps of the exchange, the second where something is due."""
     answer = examine.examine(ask(folder, **options), context())
-    if answer["outcome"] in ("issued", "renewed"):
+    if answer.outcome in ("issued", "renewed"):
         if signer is None:
-            raise CAAsked(answer["reasons"])
-        renewal = answer["outcome"] == "renewed"
-        chain = signer.renew(folder / "site.crt") if renewal else signer.sign(answer["csr"])
-        issue.accept(ask(folder, **options), context(), chain, answer["digest"], ISSUED_AT, renewal)
+            raise CAAsked(answer.reasons)
+        renewal = answer.outcome == "renewed"
+        chain = signer.renew(folder / "site.crt") if renewal else signer.sign(answer.csr)
+        issue.accept(ask(folder, **options), context(), chain, answer.digest, ISSUED_AT, renewal)
     return answer
 
 

@@ -88,7 +88,7 @@ class Site:
         for name in waiting(state):
             os.utime(str(self.folder / name), (past, past))
         again = self.scenario.run(self.folder, ca=False)
-        assert (again["outcome"], again["reasons"]) == ("none", [])
+        assert (again.outcome, again.reasons) == ("none", [])
         assert waiting(save(self.folder)) == []
 
 

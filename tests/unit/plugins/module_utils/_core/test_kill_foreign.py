@@ -100,7 +100,7 @@ class Site:
             if ".stepca-" in path.name:
                 os.utime(path, (past, past))
         again = self.scenario.run(self.folder, ca=False)
-        assert (again["outcome"], again["reasons"]) == ("none", [])
+        assert (again.outcome, again.reasons) == ("none", [])
         assert [name for name in os.listdir(self.folder) if "stepca-" in name or name == AREA] == []
 
 

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.privatepki.stepca.plugins.module_utils._core import wire
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import request
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.wire import Answer, Errand, Question
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import csr
-from ansible_collections.privatepki.stepca.plugins.plugin_utils import _answers
 from ansible_collections.privatepki.stepca.plugins.plugin_utils._certificates.entry import Entry
 
 OPTIONS = {"certificate_path": "/c", "key_path": "/k", "sans": ["a.example"], "key_type": "ec-p256"}
-FOUND = dict(dict.fromkeys(_answers._FACTS, "old"), sans=["dns:a.example"])
+FOUND = dict(dict.fromkeys(wire.facts({}), "old"), sans=["dns:a.example"])
 NEW = dict(FOUND, serial="new")
 URL = "https://ca.internal"
 
 
 def answered(**members):
-    """A host's answer, as it comes out of _answers."""
-    return _answers.read({"answers": [members]}, 1)[0]
+    """A host's answer, as it is read."""
+    return Answer.from_json(members)
 
 
 def entry(**members):
@@ -50,10 +51,10 @@ def test_a_removal_needs_the_authority_only_where_there_is_something_to_revoke(r
 
 def test_a_host_looks_first_where_the_list_of_revoked_ones_comes_later():
     one = entry()
-    assert one.question(look=True) == {"look": True, "refused": "", "revoked": ""}
+    assert one.question(look=True) == Question(look=True)
     one.looked_up, one.revoked, one.refused = True, "it is revoked", "it was refused"
-    assert one.question(look=True) == {"look": False, "refused": "it was refused", "revoked": "it is revoked"}
-    assert entry().question(look=False)["look"] is False
+    assert one.question(look=True) == Question(look=False, refused="it was refused", revoked="it is revoked")
+    assert entry().question(look=False).look is False
 
 
 # what the host is told
@@ -63,16 +64,12 @@ def test_a_host_looks_first_where_the_list_of_revoked_ones_comes_later():
 def test_a_chain_goes_back_with_what_it_is(outcome, renewal):
     one = entry(outcome=outcome)
     one.chain_pem, one.issued_at = "chain", "2030-01-01T00:00:00Z"
-    assert one.outcome() == {
-        "chain": "chain",
-        "digest": "d",
-        "issued_at": "2030-01-01T00:00:00Z",
-        "renewal": renewal,
-    }
+    expected = Errand("install", digest="d", chain="chain", issued_at="2030-01-01T00:00:00Z", renewal=renewal)
+    assert one.errand() == expected
 
 
 def test_what_was_revoked_is_to_be_removed():
-    assert entry(outcome="removed").outcome() == {"remove": True}
+    assert entry(outcome="removed").errand() == Errand("remove")
 
 
 @pytest.mark.parametrize(
@@ -80,24 +77,21 @@ def test_what_was_revoked_is_to_be_removed():
     [("pem", "pem"), (None, None), (7, None), (["pem"], None), ("x" * (csr.LARGEST + 1), None)],
     ids=["request", "none", "number", "list", "too long"],
 )
-@pytest.mark.parametrize("step", [Entry.outcome, lambda one: one.errand("source")], ids=["relayed", "by the host"])
+@pytest.mark.parametrize(
+    "step", [Entry.errand, lambda one: one.errand_by_host("source")], ids=["relayed", "by the host"]
+)
 def test_what_failed_leaves_no_staged_key_behind(step, pem, told):
     one = entry(csr=pem)
     one.error = "refused"
-    assert step(one) == {"discard": told}
+    assert step(one) == Errand("discard", csr=told)
 
 
 def test_a_host_that_asks_by_itself_is_told_what_was_judged():
     one = entry(outcome="renewed")
     one.request, one.former = "judged", "7"
-    assert one.errand("from the task") == {
-        "outcome": "renewed",
-        "csr": "judged",
-        "digest": "d",
-        "source": "from the task",
-        "revoke": "7",
-    }
-    assert entry().errand("")["csr"] == "pem" and entry().errand("")["revoke"] is None
+    expected = Errand("obtain", digest="d", outcome="renewed", csr="judged", source="from the task", revoke="7")
+    assert one.errand_by_host("from the task") == expected
+    assert entry().errand_by_host("") == Errand("obtain", digest="d", outcome="issued", csr="pem")
 
 
 # what the task returns

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -39,18 +40,18 @@ from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import (
 
 def test_a_first_certificate(tmp_path):
     answer = examine.examine(ask(tmp_path), context())
-    assert (answer["outcome"], answer["certificate"], answer["needs_roots"]) == ("issued", None, False)
-    assert len(answer["reasons"]) == 2 and all("is missing" in reason for reason in answer["reasons"])
+    assert (answer.outcome, answer.certificate, answer.needs_roots) == ("issued", None, False)
+    assert len(answer.reasons) == 2 and all("is missing" in reason for reason in answer.reasons)
     staged = pki.dot_files(tmp_path)
     assert len(staged) == 1 and staged[0].startswith(".site.key.stepca-")
     assert stat.S_IMODE((tmp_path / staged[0]).stat().st_mode) == 0o600
-    csr.check_made(csr.load(answer["csr"]), ask(tmp_path))
+    csr.check_made(csr.load(answer.csr), ask(tmp_path))
     assert "PRIVATE" not in str(answer)
 
-    installed = issue.accept(ask(tmp_path), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
-    assert installed["names_added"] == []
-    assert installed["certificate"]["sans"] == ["dns:a.example"]
-    assert installed["certificate"]["path"] == str(tmp_path / "site.crt")
+    installed = issue.accept(ask(tmp_path), context(), CA.sign(answer.csr), answer.digest, ISSUED_AT)
+    assert installed.warnings == []
+    assert installed.certificate["sans"] == ["dns:a.example"]
+    assert installed.certificate["path"] == str(tmp_path / "site.crt")
     assert sorted(os.listdir(str(tmp_path))) == [".site.crt.stepca.json", "site.crt", "site.key"]
     assert_whole(tmp_path, ["a.example"])
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("site.crt", "site.key")] == [0o644, 0o600]
@@ -62,15 +63,15 @@ def test_a_steady_run_writes_nothing(tmp_path, dry, roots):
     enrol(tmp_path)
     before = pki.snapshot(tmp_path)
     answer = examine.examine(ask(tmp_path), context(roots=roots, dry=dry))
-    assert (answer["outcome"], answer["reasons"], answer["warnings"]) == ("none", [], [])
-    assert "csr" not in answer and "digest" not in answer
+    assert (answer.outcome, answer.reasons, answer.warnings) == ("none", [], [])
+    assert answer.csr is None and answer.digest is None
     assert pki.snapshot(tmp_path) == before
 
 
 def test_what_was_just_issued_fits_for_every_life_that_can_be_asked_for(tmp_path):
     changes = {"not_after": "24h", "not_before": "0s", "common_name": "a.example", "sans": ["a.example", "10.0.0.1"]}
     enrol(tmp_path, **changes)
-    assert examine.examine(ask(tmp_path, **changes), context())["outcome"] == "none"
+    assert examine.examine(ask(tmp_path, **changes), context()).outcome == "none"
 
 
 def test_roots_that_nobody_has_are_asked_for_before_anything_is_made(tmp_path):
@@ -78,14 +79,14 @@ def test_roots_that_nobody_has_are_asked_for_before_anything_is_made(tmp_path):
     (tmp_path / ".site.crt.stepca.json").unlink()
     before = pki.snapshot(tmp_path)
     answer = examine.examine(ask(tmp_path), context(roots=None))
-    assert (answer["needs_roots"], answer["outcome"]) == (True, "none")
+    assert (answer.needs_roots, answer.outcome) == (True, "none")
     assert pki.snapshot(tmp_path) == before
 
 
 def test_roots_are_asked_for_where_the_record_has_only_some(tmp_path):
     both = [CA.fingerprint, FOREIGN.fingerprint]
     enrol(tmp_path)
-    assert not examine.examine(ask(tmp_path), context(roots=None, fingerprints=both))["needs_roots"]
+    assert not examine.examine(ask(tmp_path), context(roots=None, fingerprints=both)).needs_roots
     # The certificate of somebody else, whose root is trusted too, but not in the record.
     chain = FOREIGN.sign(
         pki.request_pem(
@@ -93,17 +94,17 @@ def test_roots_are_asked_for_where_the_record_has_only_some(tmp_path):
         )
     )
     (tmp_path / "site.crt").write_text(chain, encoding="ascii")
-    assert examine.examine(ask(tmp_path), context(roots=None, fingerprints=both))["needs_roots"]
+    assert examine.examine(ask(tmp_path), context(roots=None, fingerprints=both)).needs_roots
     known = examine.examine(ask(tmp_path), context(roots=[CA.root, FOREIGN.root], fingerprints=both))
-    assert (known["outcome"], known["reasons"]) == ("none", [])
+    assert (known.outcome, known.reasons) == ("none", [])
 
 
 def test_drift_is_issued_anew_with_a_new_key(tmp_path):
     enrol(tmp_path)
     former = pair_of(tmp_path)
     answer = examine.examine(ask(tmp_path, sans=["a.example", "b.example"]), context())
-    assert answer["reasons"] == ["the names are dns:a.example; wanted are dns:a.example, dns:b.example"]
-    assert answer["certificate"]["sans"] == ["dns:a.example"]
+    assert answer.reasons == ["the names are dns:a.example; wanted are dns:a.example, dns:b.example"]
+    assert answer.certificate["sans"] == ["dns:a.example"]
     assert pair_of(tmp_path) == former
     enrol(tmp_path, sans=["a.example", "b.example"])
     assert_whole(tmp_path, ["a.example", "b.example"])
@@ -119,14 +120,14 @@ def test_a_file_that_is_missing_or_nonsense_is_drift(tmp_path, name, content):
     if content is not None:
         (tmp_path / name).write_text(content, encoding="ascii")
     answer = examine.examine(ask(tmp_path), context(dry=True))
-    assert answer["outcome"] == "issued"
-    assert len(answer["reasons"]) == 1 and str(tmp_path / name) in answer["reasons"][0]
+    assert answer.outcome == "issued"
+    assert len(answer.reasons) == 1 and str(tmp_path / name) in answer.reasons[0]
 
 
 def test_a_chain_of_another_root_is_drift(tmp_path):
     enrol(tmp_path, signer=FOREIGN, told=context(roots=[FOREIGN.root], fingerprints=[FOREIGN.fingerprint]))
     answer = examine.examine(ask(tmp_path), context(dry=True))
-    assert answer["outcome"] == "issued" and "does not lead to a trusted root" in answer["reasons"][0]
+    assert answer.outcome == "issued" and "does not lead to a trusted root" in answer.reasons[0]
 
 
 # check mode and attributes
@@ -139,7 +140,7 @@ def test_check_mode_says_the_same_and_writes_nothing(tmp_path, changes):
     dry = examine.examine(ask(tmp_path, **changes), context(dry=True))
     assert pki.snapshot(tmp_path) == before
     real = examine.examine(ask(tmp_path, **changes), context())
-    assert dry == {name: real[name] for name in dry} and "csr" not in dry
+    assert dry == replace(real, csr=None, digest=None) and real.csr
 
 
 def test_a_missing_folder_fails_but_in_check_mode(tmp_path):
@@ -147,7 +148,7 @@ def test_a_missing_folder_fails_but_in_check_mode(tmp_path):
     with pytest.raises(HostFileError, match="The folder %s is missing. Make it first" % folder):
         examine.examine(ask(folder), context())
     answer = examine.examine(ask(folder), context(dry=True))
-    assert answer["outcome"] == "issued" and answer["reasons"][-1] == "the folder %s is missing" % folder
+    assert answer.outcome == "issued" and answer.reasons[-1] == "the folder %s is missing" % folder
     assert os.listdir(str(tmp_path)) == []
 
 
@@ -156,18 +157,18 @@ def test_attributes_alone_need_no_authority(tmp_path):
     (tmp_path / "site.key").chmod(0o644)
     expected = ["the mode of %s differs" % (tmp_path / "site.key")]
     dry = examine.examine(ask(tmp_path), context(dry=True))
-    assert (dry["outcome"], dry["reasons"]) == ("files", expected)
+    assert (dry.outcome, dry.reasons) == ("files", expected)
     assert stat.S_IMODE((tmp_path / "site.key").stat().st_mode) == 0o644
     real = examine.examine(ask(tmp_path), context())
-    assert (real["outcome"], real["reasons"], "csr" in real) == ("files", expected, False)
-    assert examine.examine(ask(tmp_path), context())["outcome"] == "none"
+    assert (real.outcome, real.reasons, real.csr) == ("files", expected, None)
+    assert examine.examine(ask(tmp_path), context()).outcome == "none"
 
 
 def test_files_are_dressed_before_they_are_in_place(tmp_path):
     finish = Finish()
     answer = examine.examine(ask(tmp_path), context())
-    chain = CA.sign(answer["csr"])
-    issue.accept(ask(tmp_path), context(finish=finish), chain, answer["digest"], ISSUED_AT)
+    chain = CA.sign(answer.csr)
+    issue.accept(ask(tmp_path), context(finish=finish), chain, answer.digest, ISSUED_AT)
     assert [(target, kind) for path, target, kind in finish.calls if path != target] == [
         ("site.crt", "certificate"),
         (".site.crt.stepca.json", "record"),
@@ -196,7 +197,7 @@ def test_a_set_that_changed_meanwhile_is_left_alone(tmp_path):
         stream.write("# touched\n")
     before = {name: (tmp_path / name).read_bytes() for name in ("site.crt", "site.key", ".site.crt.stepca.json")}
     with pytest.raises(HostFileError, match="changed while its certificate was on the way.* Run again"):
-        issue.accept(ask(tmp_path, **asked), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
+        issue.accept(ask(tmp_path, **asked), context(), CA.sign(answer.csr), answer.digest, ISSUED_AT)
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
     assert pki.dot_files(tmp_path) == []
 
@@ -205,7 +206,7 @@ def refuse(folder, chain, error, text):
     """accept refuses this chain and leaves all as it was, but for the staged key."""
     answer = examine.examine(ask(folder), context())
     with pytest.raises(error, match=text):
-        issue.accept(ask(folder), context(), chain(answer["csr"]), answer["digest"], ISSUED_AT)
+        issue.accept(ask(folder), context(), chain(answer.csr), answer.digest, ISSUED_AT)
     assert [name for name in os.listdir(str(folder)) if not name.startswith(".site.key.stepca-")] == []
     return pki.dot_files(folder)
 
@@ -239,11 +240,11 @@ def test_discard_removes_the_key_of_this_request_only(tmp_path):
     first = examine.examine(ask(tmp_path), context())
     second = examine.examine(ask(tmp_path), context())
     assert len(pki.dot_files(tmp_path)) == 2
-    issue.discard(ask(tmp_path), first["csr"])
+    issue.discard(ask(tmp_path), first.csr)
     assert len(pki.dot_files(tmp_path)) == 1
-    issue.accept(ask(tmp_path), context(), CA.sign(second["csr"]), second["digest"], ISSUED_AT)
+    issue.accept(ask(tmp_path), context(), CA.sign(second.csr), second.digest, ISSUED_AT)
     assert pki.dot_files(tmp_path) == []
-    issue.discard(ask(tmp_path), second["csr"])
+    issue.discard(ask(tmp_path), second.csr)
     assert_whole(tmp_path, ["a.example"])
 
 
@@ -286,7 +287,7 @@ def test_a_symbolic_link_stays_one(tmp_path):
     (tmp_path / "site.crt").symlink_to(tmp_path / "real" / "site.pem")
     enrol(tmp_path)
     assert (tmp_path / "site.crt").is_symlink() and (tmp_path / "real" / "site.pem").is_file()
-    assert examine.examine(ask(tmp_path), context())["outcome"] == "none"
+    assert examine.examine(ask(tmp_path), context()).outcome == "none"
 
 
 def test_a_folder_open_to_everybody_holds_no_key(tmp_path):
@@ -314,14 +315,14 @@ def test_a_request_that_the_user_brings_is_signed_as_it_is(tmp_path, brought, wi
     brought = dict(brought, key_path=str(tmp_path / "site.key") if with_key else None)
     before = pki.snapshot(tmp_path)
     answer = examine.examine(ask(tmp_path, **brought), context())
-    assert csr.load(answer["csr"]) == csr.load((tmp_path / "site.csr").read_text(encoding="ascii"))
+    assert csr.load(answer.csr) == csr.load((tmp_path / "site.csr").read_text(encoding="ascii"))
     assert pki.snapshot(tmp_path) == before
-    issue.accept(ask(tmp_path, **brought), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
+    issue.accept(ask(tmp_path, **brought), context(), CA.sign(answer.csr), answer.digest, ISSUED_AT)
     after = pki.snapshot(tmp_path)
     assert {path: after[path] for path in before} == before
     assert_whole(tmp_path, ["a.example"])
-    assert examine.examine(ask(tmp_path, **brought), context())["outcome"] == "none"
-    issue.discard(ask(tmp_path, **brought), answer["csr"])
+    assert examine.examine(ask(tmp_path, **brought), context()).outcome == "none"
+    issue.discard(ask(tmp_path, **brought), answer.csr)
     assert pki.snapshot(tmp_path) == after
 
 
@@ -329,7 +330,7 @@ def test_another_key_in_the_request_is_drift(tmp_path, brought):
     enrol(tmp_path, **brought)
     (tmp_path / "site.csr").write_text(pki.request_pem(pki.new_key(), ["a.example"]), encoding="ascii")
     answer = examine.examine(ask(tmp_path, **brought), context(dry=True))
-    assert answer["reasons"] == ["the certificate is for another key than the request %s" % (tmp_path / "site.csr")]
+    assert answer.reasons == ["the certificate is for another key than the request %s" % (tmp_path / "site.csr")]
 
 
 def test_names_of_the_request_are_those_of_the_task(tmp_path, brought):
@@ -342,7 +343,7 @@ def test_a_request_that_is_missing(tmp_path, brought):
     with pytest.raises(HostFileError, match="csr_path: .*site.csr is missing. Make the request first"):
         examine.examine(ask(tmp_path, **brought), context())
     answer = examine.examine(ask(tmp_path, **brought), context(dry=True))
-    assert answer["outcome"] == "issued" and "the request %s is missing" % (tmp_path / "site.csr") in answer["reasons"]
+    assert answer.outcome == "issued" and "the request %s is missing" % (tmp_path / "site.csr") in answer.reasons
 
 
 def test_a_key_beside_another_keys_request_is_refused(tmp_path, brought):

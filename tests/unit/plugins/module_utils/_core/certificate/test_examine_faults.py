@@ -39,8 +39,8 @@ def prepare(folder, fresh=False):
     if not fresh:
         enrol(folder)
     answer = examine.examine(ask(folder, sans=NEW), context())
-    chain = CA.sign(answer["csr"])
-    return lambda: issue.accept(ask(folder, sans=NEW), context(), chain, answer["digest"], ISSUED_AT)
+    chain = CA.sign(answer.csr)
+    return lambda: issue.accept(ask(folder, sans=NEW), context(), chain, answer.digest, ISSUED_AT)
 
 
 def at_call(name, number, act, later=False):
@@ -162,7 +162,7 @@ def test_a_link_too_many_fails_nothing(tmp_path, monkeypatch, number):
         patched.setattr(os, "unlink", at_call("unlink", number, failing(errno.EIO), later=True))
         accept()
     assert_whole(tmp_path, NEW)
-    assert examine.examine(ask(tmp_path, sans=NEW), context())["outcome"] == "none"
+    assert examine.examine(ask(tmp_path, sans=NEW), context()).outcome == "none"
 
 
 def test_after_a_failure_the_next_run_succeeds(tmp_path, monkeypatch):
@@ -211,21 +211,21 @@ def test_an_interrupted_replacement_is_finished_by_the_next_run(interrupted):
     dry = examine.examine(ask(interrupted, sans=NEW), context(dry=True))
     assert pki.snapshot(interrupted) == before
     real = examine.examine(ask(interrupted, sans=NEW), context())
-    assert (real["outcome"], real["reasons"]) == (dry["outcome"], dry["reasons"]) == ("files", expected)
-    assert dry["certificate"] == real["certificate"]
+    assert (real.outcome, real.reasons) == (dry.outcome, dry.reasons) == ("files", expected)
+    assert dry.certificate == real.certificate
     assert_whole(interrupted, NEW)
     kept = record.read(str(interrupted / "site.crt"))
     assert kept["asked"]["names"] == ["dns:b.example"] and kept["key_sha256"] == pair_of(interrupted)[0]
     again = examine.examine(ask(interrupted, sans=NEW), context())
-    assert (again["outcome"], again["reasons"]) == ("none", [])
+    assert (again.outcome, again.reasons) == ("none", [])
 
 
 def test_an_interrupted_replacement_is_finished_before_anything_else_is_due(interrupted):
     answer = examine.examine(ask(interrupted, sans=["c.example"]), context())
-    assert answer["outcome"] == "issued"
-    assert answer["reasons"] == ["the names are dns:b.example; wanted are dns:c.example"]
+    assert answer.outcome == "issued"
+    assert answer.reasons == ["the names are dns:b.example; wanted are dns:c.example"]
     assert_whole(interrupted, NEW)
-    issue.accept(ask(interrupted, sans=["c.example"]), context(), CA.sign(answer["csr"]), answer["digest"], ISSUED_AT)
+    issue.accept(ask(interrupted, sans=["c.example"]), context(), CA.sign(answer.csr), answer.digest, ISSUED_AT)
     assert_whole(interrupted, ["c.example"])
     assert pki.dot_files(interrupted) == []
 
@@ -234,7 +234,7 @@ def test_a_staged_key_of_another_certificate_is_no_interruption(tmp_path):
     enrol(tmp_path)
     examine.examine(ask(tmp_path, sans=NEW), context())
     before = pki.snapshot(tmp_path)
-    assert examine.examine(ask(tmp_path), context())["outcome"] == "none"
+    assert examine.examine(ask(tmp_path), context()).outcome == "none"
     assert pki.snapshot(tmp_path) == before
 
 
@@ -242,7 +242,7 @@ def test_what_was_finished_before_the_roots_were_known_is_still_told(interrupted
     for path in (interrupted / ".site.crt.stepca.json", interrupted / "..site.crt.stepca.json.stepca-new"):
         path.unlink()
     first = examine.examine(ask(interrupted, sans=NEW), context(roots=None))
-    assert first["needs_roots"]
+    assert first.needs_roots
     assert_whole(interrupted, NEW)
     second = examine.with_repairs(examine.examine(ask(interrupted, sans=NEW), context()), first)
-    assert second["outcome"] == "files" and "an interrupted replacement left the key" in second["reasons"][0]
+    assert second.outcome == "files" and "an interrupted replacement left the key" in second.reasons[0]

@@ -26,6 +26,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors imp
     OptionError,
     StepCAError,
 )
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.wire import Errand
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import certificates, proof
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA, FOREIGN, ask, context
@@ -80,38 +81,37 @@ class Host:
         """A whole run, as the action plugin goes about it."""
         self.stand_in.extensions = [making.step_extension(self.provisioner or "ansible")]
         answer = self.examine(options)
-        if self.by_host and answer["outcome"] in ("issued", "renewed", "rekeyed"):
+        if self.by_host and answer.outcome in ("issued", "renewed", "rekeyed"):
             return self._descend(options, answer)
-        if "proofs" in answer:
+        if answer.proofs:
             try:
                 return self._renewed(options, answer)
             except CertificateError as error:
                 answer = self.examine(options, refused=str(error))
-        if "csr" in answer:
+        if answer.csr:
             try:
                 self._signed(options, answer)
             except StepCAError:
-                issue.discard(self.asked(options), answer["csr"])
+                issue.discard(self.asked(options), answer.csr)
                 raise
         return answer
 
     def _renewed(self, options, answer):
-        former = proof.chain_of(answer["proofs"][0])
+        former = proof.chain_of(answer.proofs[0])
         chain = self.stand_in.prolong(former[0])
         public = making.sha256_of_key(former[0].public_key())
         task = self.asked(options)
         certificates.check_renewed(one_time.load(chain), former, task, public, [CA.root], self.stand_in.clock)
-        issue.accept(task, self.told(), chain, answer["digest"], durations.format_time(self.stand_in.clock), True)
+        issue.accept(task, self.told(), chain, answer.digest, durations.format_time(self.stand_in.clock), True)
         return answer
 
     def _signed(self, options, answer):
         authority = client.StepCA(self.stand_in.connection(), self.stand_in.transport)
-        chain, date = one_time.sign(authority, self.asked(options), answer["csr"], lambda _spent: os.urandom(8).hex())
-        issue.accept(self.asked(options), self.told(), chain, answer["digest"], durations.format_time(date))
+        chain, date = one_time.sign(authority, self.asked(options), answer.csr, lambda _spent: os.urandom(8).hex())
+        issue.accept(self.asked(options), self.told(), chain, answer.digest, durations.format_time(date))
 
     def _descend(self, options, answer):
-        errand = {name: answer.get(name) for name in ("outcome", "csr", "digest")}
-        errand.update(source="", revoke=None)
+        errand = Errand("obtain", outcome=answer.outcome, csr=answer.csr, digest=answer.digest)
         tokens = {"sign": [os.urandom(8).hex() for _one in range(4)]}
         connection = self.stand_in.connection()
         with mock.patch.object(ladder.https, "Transport", self.stand_in.transport):
@@ -195,7 +195,7 @@ def spoil(path, content):
 
 def learn_roots(host, task):
     """The second look of those who cannot decide without the roots."""
-    if host.examine(task, dry=True)["needs_roots"]:
+    if host.examine(task, dry=True).needs_roots:
         host.roots = [CA.root]
 
 
@@ -218,25 +218,25 @@ def test_acting_leads_to_none_and_none_never_acts(data):
             assert pki.snapshot(folder) == before
             return
         assert pki.snapshot(folder) == before
-        assert bool(promised["reasons"]) is (promised["outcome"] != "none")
-        event(promised["outcome"])
+        assert bool(promised.reasons) is (promised.outcome != "none")
+        event(promised.outcome)
         former = pair_bytes(folder)
         host.roots = host.roots or [CA.root]
         try:
             host.act(task)
         except (CertificateError, OptionError) as error:  # a life that is due at once, or that the authority cuts
             event("refused: %s" % str(error)[:40])
-            assert promised["outcome"] not in ("none", "files")
+            assert promised.outcome not in ("none", "files")
             assert pair_bytes(folder) == former
             return
-        if promised["outcome"] == "none":
+        if promised.outcome == "none":
             assert pki.snapshot(folder) == before
         after = pki.snapshot(folder)
         again = host.examine(task)
-        assert (again["outcome"], again["reasons"]) == ("none", [])
-        assert not {"csr", "proofs", "digest"} & set(again)
+        assert (again.outcome, again.reasons) == ("none", [])
+        assert (again.csr, again.proofs, again.digest) == (None, [], None)
         assert pki.snapshot(folder) == after
-        assert host.examine(task, dry=True)["outcome"] == "none"
+        assert host.examine(task, dry=True).outcome == "none"
 
 
 def pair_bytes(folder):

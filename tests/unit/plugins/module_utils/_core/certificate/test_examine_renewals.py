@@ -44,11 +44,11 @@ def prolonged(answer, **more):
     """What the authority makes of a proof."""
     stand_in = StandIn(CA)
     stand_in.clock = LATER
-    return stand_in.prolong(proof.chain_of(answer["proofs"][0])[0], **more)
+    return stand_in.prolong(proof.chain_of(answer.proofs[0])[0], **more)
 
 
 def accept(folder, chain, answer, **changes):
-    return issue.accept(ask(folder, **changes), told(), chain, answer["digest"], RENEWED_AT, renewal=True)
+    return issue.accept(ask(folder, **changes), told(), chain, answer.digest, RENEWED_AT, renewal=True)
 
 
 def test_what_is_due_hands_over_as_many_proofs_as_there_may_be_attempts(tmp_path):
@@ -57,10 +57,10 @@ def test_what_is_due_hands_over_as_many_proofs_as_there_may_be_attempts(tmp_path
     dry = examine.examine(ask(tmp_path), told(dry=True))
     answer = examine.examine(ask(tmp_path), told())
     assert pki.snapshot(tmp_path) == before
-    assert answer["outcome"] == dry["outcome"] == "renewed" and answer["reasons"] == dry["reasons"]
-    assert not {"proofs", "csr"} & set(dry) and "csr" not in answer
-    assert len(set(answer["proofs"])) == 3
-    claims = [jws.claims(one)[1] for one in answer["proofs"]]
+    assert answer.outcome == dry.outcome == "renewed" and answer.reasons == dry.reasons
+    assert (dry.proofs, dry.csr, answer.csr) == ([], None, None)
+    assert len(set(answer.proofs)) == 3
+    claims = [jws.claims(one)[1] for one in answer.proofs]
     assert {tuple(one["aud"]) for one in claims} == {URLS}
     assert {one["nbf"] for one in claims} == {int(LATER.timestamp()) - 60}
 
@@ -71,16 +71,16 @@ def test_a_renewal_changes_the_certificate_and_nothing_else(tmp_path):
     former, key = pair_of(tmp_path), pki.snapshot(tmp_path)[str(tmp_path / "site.key")]
     answer = examine.examine(ask(tmp_path, **options), told())
     done = accept(tmp_path, prolonged(answer), answer, **options)
-    assert pair_of(tmp_path) == former and done["names_added"] == []
+    assert pair_of(tmp_path) == former and done.warnings == []
     assert pki.snapshot(tmp_path)[str(tmp_path / "site.key")] == key
     assert (tmp_path / "all").read_bytes() == (tmp_path / "site.key").read_bytes() + (
         tmp_path / "site.crt"
     ).read_bytes()
     assert pki.dot_files(tmp_path) == []
     kept = record.read(str(tmp_path / "site.crt"))
-    assert kept["issued_at"] == ISSUED_AT and kept["given"]["serial"] == done["certificate"]["serial"]
+    assert kept["issued_at"] == ISSUED_AT and kept["given"]["serial"] == done.certificate["serial"]
     again = examine.examine(ask(tmp_path, **options), told())
-    assert (again["outcome"], again["reasons"]) == ("none", [])
+    assert (again.outcome, again.reasons) == ("none", [])
 
 
 @pytest.mark.parametrize(
@@ -124,20 +124,20 @@ def test_a_renewal_for_another_key_is_refused(tmp_path):
 def test_where_the_authority_refused_the_second_look_asks_to_issue(tmp_path):
     enrol(tmp_path)
     answer = examine.examine(ask(tmp_path), told(refused="the CA refused to renew it (401)"))
-    assert answer["outcome"] == "issued" and "csr" in answer and "proofs" not in answer
-    assert answer["reasons"][-1] == "it is issued anew instead of renewed: the CA refused to renew it (401)"
+    assert answer.outcome == "issued" and answer.csr and answer.proofs == []
+    assert answer.reasons[-1] == "it is issued anew instead of renewed: the CA refused to renew it (401)"
 
 
 def test_without_anybody_to_vouch_no_key_is_made(tmp_path):
     answer = examine.examine(ask(tmp_path), told(by_host=True, can_issue=False))
-    assert answer["outcome"] == "issued" and "csr" not in answer
+    assert answer.outcome == "issued" and answer.csr is None
     assert os.listdir(tmp_path) == []
 
 
 def test_a_lost_certificate_is_told_when_it_is_issued_again(tmp_path):
     examine.examine(ask(tmp_path), told())
     answer = examine.examine(ask(tmp_path), told())
-    assert answer["warnings"] == [
+    assert answer.warnings == [
         "An earlier run for %s made a key whose certificate was never installed: it is issued again."
         % (tmp_path / "site.crt")
     ]
@@ -179,7 +179,7 @@ def test_a_revoked_certificate_always_gets_a_new_key(tmp_path, dry):
     serial = certificates.load(reading.read(str(tmp_path / "site.crt")))[0].serial_number
     revoked = told(dry=dry, now=pki.NOW, revoked=lambda number: "the CA revoked it" if number == serial else "")
     answer = examine.examine(ask(tmp_path), revoked)
-    assert (answer["outcome"], answer["reasons"]) == ("issued", ["the CA revoked it"])
+    assert (answer.outcome, answer.reasons) == ("issued", ["the CA revoked it"])
     with pytest.raises(
         OptionError, match="key_policy: keep: the CA revoked it, and a revoked certificate always gets a new key"
     ):
@@ -199,14 +199,14 @@ def test_a_certificate_that_lives_too_long_is_not_installed(tmp_path):
     answer = examine.examine(ask(tmp_path, max_lifetime="12h"), context())
     issued_at = pki.NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
     with pytest.raises(CertificateError, match="lives longer than max_lifetime allows"):
-        issue.accept(ask(tmp_path, max_lifetime="12h"), context(), CA.sign(answer["csr"]), answer["digest"], issued_at)
+        issue.accept(ask(tmp_path, max_lifetime="12h"), context(), CA.sign(answer.csr), answer.digest, issued_at)
     assert os.listdir(tmp_path) == []
 
 
 def test_what_is_renewed_by_the_host_itself_brings_a_request_for_the_worst_case(tmp_path):
     enrol(tmp_path)
     answer = examine.examine(ask(tmp_path), told(by_host=True))
-    assert answer["outcome"] == "renewed" and "csr" in answer and "proofs" not in answer
-    issue.discard(ask(tmp_path), answer["csr"])
-    assert "csr" not in examine.examine(ask(tmp_path), told(by_host=True, can_issue=False))
+    assert answer.outcome == "renewed" and answer.csr and answer.proofs == []
+    issue.discard(ask(tmp_path), answer.csr)
+    assert examine.examine(ask(tmp_path), told(by_host=True, can_issue=False)).csr is None
     assert pki.dot_files(tmp_path) == []

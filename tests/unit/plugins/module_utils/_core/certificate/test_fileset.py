@@ -64,7 +64,7 @@ def test_the_first_certificate_brings_all_its_files(tmp_path):
     assert {name for name, mode in modes.items() if mode == 0o600} == {"site.key", "all", "p12"}
     assert set(modes.values()) == {0o600, 0o644} and pki.dot_files(tmp_path) == []
     answer = examine.examine(ask(tmp_path, **everything(tmp_path)), context())
-    assert (answer["outcome"], answer["reasons"]) == ("none", [])
+    assert (answer.outcome, answer.reasons) == ("none", [])
 
 
 @pytest.mark.parametrize("content", [None, b"", b"rubbish"], ids=["missing", "empty", "rubbish"])
@@ -77,23 +77,23 @@ def test_each_file_is_made_anew_without_the_authority(tmp_path, option, content)
     dry = examine.examine(ask(tmp_path, **everything(tmp_path)), context(dry=True))
     assert pki.snapshot(tmp_path) == before
     answer = examine.examine(ask(tmp_path, **everything(tmp_path)), context())
-    assert (answer["outcome"], answer["reasons"]) == (dry["outcome"], dry["reasons"])
-    assert answer["outcome"] == "files" and "csr" not in answer
-    (reason,) = answer["reasons"]
+    assert (answer.outcome, answer.reasons) == (dry.outcome, dry.reasons)
+    assert answer.outcome == "files" and answer.csr is None
+    (reason,) = answer.reasons
     assert str(path) in reason
     assert_derived(tmp_path)
-    assert answer["backup_files"] == (backed_up(tmp_path, path.name) if content else [])
-    assert [str(tmp_path / (".%s.stepca.backup" % path.name)) in one for one in answer["warnings"]] == [True] * bool(
+    assert answer.backup_files == (backed_up(tmp_path, path.name) if content else [])
+    assert [str(tmp_path / (".%s.stepca.backup" % path.name)) in one for one in answer.warnings] == [True] * bool(
         content
     )
-    assert examine.examine(ask(tmp_path, **everything(tmp_path)), context())["outcome"] == "none"
+    assert examine.examine(ask(tmp_path, **everything(tmp_path)), context()).outcome == "none"
 
 
 def test_the_record_learns_of_files_that_are_asked_for_later(tmp_path):
     enrol(tmp_path)
     first = record.read(str(tmp_path / "site.crt"))
     more = {"chain_path": str(tmp_path / "chain")}
-    assert examine.examine(ask(tmp_path, **more), context())["outcome"] == "files"
+    assert examine.examine(ask(tmp_path, **more), context()).outcome == "files"
     kept = record.read(str(tmp_path / "site.crt"))
     assert kept["files"] == dict(first["files"], **more)
     assert dict(kept, files=0) == dict(first, files=0)
@@ -103,8 +103,8 @@ def test_a_password_that_is_changed_needs_no_authority(tmp_path):
     enrol(tmp_path, **everything(tmp_path))
     changed = dict(everything(tmp_path), pkcs12_password="another")
     answer = examine.examine(ask(tmp_path, **changed), context())
-    assert answer["outcome"] == "files" and "does not open with the password asked for" in answer["reasons"][0]
-    assert "another" not in str(answer) and answer["backup_files"] == []
+    assert answer.outcome == "files" and "does not open with the password asked for" in answer.reasons[0]
+    assert "another" not in str(answer) and answer.backup_files == []
     assert pkcs12.load_pkcs12((tmp_path / "p12").read_bytes(), b"another").key
 
 
@@ -115,7 +115,7 @@ def test_a_folder_that_is_missing_for_a_file_is_told_before_anything_is_done(tmp
     with pytest.raises(HostFileError, match="The folder %s is missing" % (tmp_path / "no")):
         examine.examine(ask(tmp_path, **more), context())
     dry = examine.examine(ask(tmp_path, **more), context(dry=True))
-    assert dry["outcome"] == "files" and dry["reasons"][-1] == "the folder %s is missing" % (tmp_path / "no")
+    assert dry.outcome == "files" and dry.reasons[-1] == "the folder %s is missing" % (tmp_path / "no")
     assert pki.snapshot(tmp_path) == before
 
 
@@ -126,8 +126,8 @@ def test_folders_are_made_where_the_task_says_so_and_go_where_it_comes_to_nothin
     assert os.listdir(tmp_path) == []
     answer = examine.examine(ask(tmp_path, **asked), context())
     told = ["the folder %s is missing" % (tmp_path / name) for name in ("a", "a/keys")]
-    assert answer["reasons"][-2:] == dry["reasons"][-2:] == told
-    issue.discard(ask(tmp_path, **asked), answer["csr"])
+    assert answer.reasons[-2:] == dry.reasons[-2:] == told
+    issue.discard(ask(tmp_path, **asked), answer.csr)
     assert os.listdir(tmp_path) == []
     enrol(tmp_path, **asked)
     assert sorted(os.listdir(tmp_path / "a")) == [".site.crt.stepca.json", folders.MARK, "keys", "site.crt"]
@@ -151,7 +151,7 @@ def test_files_beside_a_request_that_the_user_brings(tmp_path):
     enrol(tmp_path, **options)
     assert_derived(tmp_path)
     (tmp_path / "all").unlink()
-    assert examine.examine(ask(tmp_path, **options), context())["outcome"] == "files"
+    assert examine.examine(ask(tmp_path, **options), context()).outcome == "files"
     assert_derived(tmp_path)
     after = (tmp_path / "site.key").stat()
     assert (before.st_ino, before.st_mode, before.st_mtime_ns) == (after.st_ino, after.st_mode, after.st_mtime_ns)
@@ -170,10 +170,8 @@ def reissue(folder, signer=CA, told=None, **changes):
     """One more certificate; what accept says, and what lay there before."""
     before = {name: (folder / name).read_bytes() for name in os.listdir(folder)}
     answer = examine.examine(ask(folder, **changes), told or context())
-    done = issue.accept(
-        ask(folder, **changes), told or context(), signer.sign(answer["csr"]), answer["digest"], ISSUED_AT
-    )
-    return done["backup_files"], before
+    done = issue.accept(ask(folder, **changes), told or context(), signer.sign(answer.csr), answer.digest, ISSUED_AT)
+    return done.backup_files, before
 
 
 def backed_up(folder, *names):
@@ -253,7 +251,7 @@ def test_somebody_elses_bundle_is_kept(tmp_path, run):
     saved = (
         reissue(tmp_path, **more)[0]
         if run == "issued"
-        else examine.examine(ask(tmp_path, **more), context())["backup_files"]
+        else examine.examine(ask(tmp_path, **more), context()).backup_files
     )
     assert saved == backed_up(tmp_path, "all")
     assert (tmp_path / ".all.stepca.backup").read_bytes() == bundle
@@ -274,8 +272,8 @@ def test_roots_of_a_record_are_enough_but_for_the_file_of_roots(tmp_path):
     """Of two trusted roots the record has one: it leads to the certificate, but the file must have both."""
     enrol(tmp_path)
     both = {"roots": None, "fingerprints": [CA.fingerprint, FOREIGN.fingerprint]}
-    assert not examine.examine(ask(tmp_path), context(**both))["needs_roots"]
-    assert examine.examine(ask(tmp_path, root_path=str(tmp_path / "root")), context(**both))["needs_roots"]
+    assert not examine.examine(ask(tmp_path), context(**both)).needs_roots
+    assert examine.examine(ask(tmp_path, root_path=str(tmp_path / "root")), context(**both)).needs_roots
 
 
 @pytest.mark.parametrize("dry", [False, True])
@@ -285,29 +283,29 @@ def test_what_is_to_be_revoked_waits_for_the_roots(tmp_path, dry):
     os.unlink(record.path_of(str(tmp_path / "site.crt")))
     task = ask(tmp_path, sans=["b.example"], revoke=True)
     answer = examine.examine(task, context(roots=None, dry=dry))
-    assert answer["needs_roots"] is not dry
+    assert answer.needs_roots is not dry
     assert pki.dot_files(tmp_path) == []
     known = examine.examine(task, context())
-    assert (known["needs_roots"], known["revocable"]) == (False, True)
+    assert (known.needs_roots, known.revocable) == (False, True)
 
 
 def test_the_former_certificate_is_handed_over_with_a_proof_of_its_key(tmp_path):
     enrol(tmp_path)
     answer = examine.examine(ask(tmp_path, force=True, revoke=True), context())
-    assert answer["former"] == (tmp_path / "site.crt").read_text(encoding="ascii")
-    assert proof.chain_of(answer["holding"]) == certificates_in(tmp_path / "site.crt")
-    assert jws.claims(answer["holding"])[1]["aud"] == []
+    assert answer.former == (tmp_path / "site.crt").read_text(encoding="ascii")
+    assert proof.chain_of(answer.holding) == certificates_in(tmp_path / "site.crt")
+    assert jws.claims(answer.holding)[1]["aud"] == []
 
 
 @pytest.mark.parametrize("revoke", [True, False])
 def test_somebody_elses_certificate_is_not_to_be_revoked(tmp_path, revoke):
     foreign_pair(tmp_path)
     answer = examine.examine(ask(tmp_path, revoke=revoke), context())
-    assert answer["outcome"] == "issued" and answer["revocable"] is False and "former" not in answer
+    assert answer.outcome == "issued" and answer.revocable is False and answer.former == ""
 
 
 def test_without_its_key_a_former_certificate_has_no_proof(tmp_path):
     enrol(tmp_path)
     (tmp_path / "site.key").unlink()
     answer = examine.examine(ask(tmp_path, revoke=True), context())
-    assert (answer["revocable"], answer["holding"]) == (True, "")
+    assert (answer.revocable, answer.holding) == (True, "")

@@ -34,7 +34,7 @@ def look(folder, **more):
 
 
 def test_a_good_certificate(tmp_path):
-    facts = enrol(tmp_path)["certificate"]
+    facts = enrol(tmp_path).certificate
     before = pki.snapshot(tmp_path)
     found = look(tmp_path, key_path=str(tmp_path / "site.key"))
     assert set(found) == KEYS | {"needs_roots"}

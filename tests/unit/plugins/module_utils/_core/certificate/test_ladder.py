@@ -21,6 +21,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors imp
     Overtaken,
     TransportError,
 )
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.wire import Errand
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import (
     CA,
@@ -64,8 +65,8 @@ def run(folder, stand_in, purse=None, asked=None, knows=None, **changes):
     knows = knows or {}
     answer = by_host.examine(ask(folder, **changes), told(**knows), stand_in.connection())
     stand_in.asked.clear()
-    errand = {name: answer.get(name) for name in ("outcome", "csr", "digest")}
-    errand.update({"source": "", "revoke": None}, **(asked or {}))
+    members = {"outcome": answer.outcome, "csr": answer.csr, "digest": answer.digest, **(asked or {})}
+    errand = Errand("obtain", **members)
     given = tokens("one", "two") if purse is None else purse
     return ladder.Ladder(ask(folder, **changes), told(**knows), stand_in.connection(), errand, given).run()
 
@@ -73,7 +74,7 @@ def run(folder, stand_in, purse=None, asked=None, knows=None, **changes):
 def assert_steady(folder, **changes):
     """Nothing is left to do, and nothing is left lying about."""
     answer = examine.examine(ask(folder, **changes), told())
-    assert (answer["outcome"], answer["reasons"]) == ("none", [])
+    assert (answer.outcome, answer.reasons) == ("none", [])
     assert pki.dot_files(folder) == []
 
 
@@ -84,7 +85,7 @@ def test_what_is_due_is_renewed_with_the_client_certificate(tmp_path, stand_in):
     enrol(tmp_path)
     former = pair_of(tmp_path)
     done = run(tmp_path, stand_in)
-    assert (done["outcome"], done["reasons"], done["ca_url"]) == ("renewed", [], URL)
+    assert (done.outcome, done.reasons, done.ca_url) == ("renewed", [], URL)
     assert stand_in.paths == [BY_CLIENT]
     assert pair_of(tmp_path) == former
     assert_steady(tmp_path)
@@ -95,7 +96,7 @@ def test_where_the_client_certificate_is_refused_the_proof_is_next(tmp_path, sta
     enrol(tmp_path)
     stand_in.say[RENEW] = [answer, None]
     done = run(tmp_path, stand_in)
-    assert (done["outcome"], done["reasons"]) == ("renewed", [])
+    assert (done.outcome, done.reasons) == ("renewed", [])
     assert stand_in.paths == [BY_CLIENT, BY_PROOF]
     assert_steady(tmp_path)
 
@@ -106,8 +107,8 @@ def test_where_neither_is_accepted_the_token_is_next(tmp_path, stand_in):
     stand_in.say[RENEW] = [NO]
     done = run(tmp_path, stand_in)
     assert stand_in.paths == [BY_CLIENT, BY_PROOF, BY_TOKEN]
-    assert done["outcome"] == "issued"
-    (reason,) = done["reasons"]
+    assert done.outcome == "issued"
+    (reason,) = done.reasons
     assert reason.startswith("it is issued anew instead of renewed: the CA refused to renew it (401 Unauthorized)")
     assert_whole(tmp_path, ["a.example"])
     assert pair_of(tmp_path)[1] != former[1]
@@ -138,7 +139,7 @@ def test_an_authority_that_is_not_there_is_not_asked_again_for_the_next_certific
 def test_who_only_renews_needs_no_provisioner(tmp_path, stand_in):
     enrol(tmp_path)
     stand_in.say[RENEW] = [NO, None]
-    assert run(tmp_path, stand_in, tokens(), knows={"can_issue": False})["outcome"] == "renewed"
+    assert run(tmp_path, stand_in, tokens(), knows={"can_issue": False}).outcome == "renewed"
 
 
 def test_who_has_no_token_is_told_that_only_one_can_help(tmp_path, stand_in):
@@ -158,7 +159,7 @@ def test_a_key_that_may_not_sign_proves_nothing(tmp_path, stand_in, monkeypatch)
     stand_in.say[RENEW] = [NO]
     done = run(tmp_path, stand_in)
     assert stand_in.paths == [BY_CLIENT, BY_TOKEN]
-    assert done["reasons"] == ["it is issued anew instead of renewed: " + problem]
+    assert done.reasons == ["it is issued anew instead of renewed: " + problem]
 
 
 def short_lived(stand_in):
@@ -182,8 +183,8 @@ def test_a_renewal_that_gains_nothing_is_not_installed(tmp_path, stand_in, polic
     enrol(tmp_path)
     short_lived(stand_in)
     done = run(tmp_path, stand_in, key_policy=policy)
-    assert done["outcome"] == "issued"
-    assert "it is issued anew instead of %s: A renewal would end on" % path in done["reasons"][0]
+    assert done.outcome == "issued"
+    assert "it is issued anew instead of %s: A renewal would end on" % path in done.reasons[0]
     assert stand_in.paths[-1] == BY_TOKEN
     assert_steady(tmp_path)
 
@@ -193,7 +194,7 @@ def test_an_answer_for_another_key_is_not_installed(tmp_path, stand_in):
     other = stand_in.issue(pki.request_pem(pki.new_key(), ["a.example"]), "", "48h")
     stand_in.say[RENEW] = [(201, {"certChain": [other]})]
     done = run(tmp_path, stand_in)
-    assert done["outcome"] == "issued" and "with a certificate for another key" in done["reasons"][0]
+    assert done.outcome == "issued" and "with a certificate for another key" in done.reasons[0]
     assert_steady(tmp_path)
 
 
@@ -201,7 +202,7 @@ def test_rubbish_is_not_installed(tmp_path, stand_in):
     enrol(tmp_path)
     stand_in.say[RENEW] = [(201, {"certChain": ["rubbish"]})]
     done = run(tmp_path, stand_in)
-    assert done["outcome"] == "issued" and "The CA's chain cannot be read" in done["reasons"][0]
+    assert done.outcome == "issued" and "The CA's chain cannot be read" in done.reasons[0]
 
 
 # rekeyed
@@ -211,7 +212,7 @@ def test_key_policy_always_takes_a_new_key_without_a_token(tmp_path, stand_in):
     enrol(tmp_path)
     former = pair_of(tmp_path)
     done = run(tmp_path, stand_in, tokens(), knows={"can_issue": False}, key_policy="always")
-    assert (done["outcome"], done["reasons"], stand_in.paths) == ("rekeyed", [], [("rekey", "client certificate")])
+    assert (done.outcome, done.reasons, stand_in.paths) == ("rekeyed", [], [("rekey", "client certificate")])
     assert_whole(tmp_path, ["a.example"])
     assert pair_of(tmp_path)[1] != former[1]
     assert_steady(tmp_path, key_policy="always")
@@ -223,7 +224,7 @@ def test_a_proof_cannot_rekey(tmp_path, stand_in, answer):
     stand_in.say[REKEY] = [answer]
     done = run(tmp_path, stand_in, key_policy="always")
     assert stand_in.paths == [("rekey", "client certificate"), BY_TOKEN]
-    assert done["outcome"] == "issued" and "it is issued anew instead of rekeyed: the CA " in done["reasons"][0]
+    assert done.outcome == "issued" and "it is issued anew instead of rekeyed: the CA " in done.reasons[0]
     assert_steady(tmp_path, key_policy="always")
 
 
@@ -232,7 +233,7 @@ def test_a_proof_cannot_rekey(tmp_path, stand_in, answer):
 
 def test_a_first_certificate_by_the_host_itself(tmp_path, stand_in):
     done = run(tmp_path, stand_in)
-    assert (done["outcome"], stand_in.paths) == ("issued", [BY_TOKEN])
+    assert (done.outcome, stand_in.paths) == ("issued", [BY_TOKEN])
     assert_steady(tmp_path)
 
 
@@ -272,8 +273,7 @@ def test_a_certificate_that_is_gone_meanwhile_is_not_asked_about(tmp_path, stand
     enrol(tmp_path)
     answer = by_host.examine(ask(tmp_path), told(), stand_in.connection())
     (tmp_path / "site.crt").unlink()
-    errand = {name: answer.get(name) for name in ("outcome", "csr", "digest")}
-    errand.update(source="", revoke=None)
+    errand = Errand("obtain", outcome=answer.outcome, csr=answer.csr, digest=answer.digest)
     stand_in.asked.clear()
     with pytest.raises(Overtaken, match="site.crt is gone since it was examined. Run again."):
         ladder.Ladder(ask(tmp_path), told(), stand_in.connection(), errand, tokens("one")).run()
@@ -286,7 +286,7 @@ def test_roots_that_nobody_has_are_fetched_by_the_host(tmp_path, stand_in):
     stand_in.clock = pki.NOW
     connection = stand_in.connection(roots=[])
     answer = by_host.examine(ask(tmp_path), told(roots=None, now=pki.NOW), connection)
-    assert (answer["outcome"], answer["needs_roots"]) == ("none", False)
+    assert (answer.outcome, answer.needs_roots) == ("none", False)
     assert [one.path for one in stand_in.asked] == ["/1.0/root/%s" % CA.fingerprint]
 
 
@@ -298,10 +298,10 @@ def test_the_host_looks_its_certificate_up(tmp_path, stand_in):
     asked = ask(tmp_path, check_revocation=True)
     early = {"now": pki.NOW}
     stand_in.clock = pki.NOW
-    assert by_host.examine(asked, told(**early), stand_in.connection())["outcome"] == "none"
+    assert by_host.examine(asked, told(**early), stand_in.connection()).outcome == "none"
     stand_in.revoked = [(serial_of(tmp_path), x509.ReasonFlags.key_compromise)]
     answer = by_host.examine(ask(tmp_path, check_revocation=True), told(**early), stand_in.connection())
-    assert answer["outcome"] == "issued" and "the CA revoked it (serial " in answer["reasons"][0]
+    assert answer.outcome == "issued" and "the CA revoked it (serial " in answer.reasons[0]
 
 
 def test_the_list_is_fetched_once_for_all_certificates(tmp_path, stand_in):
@@ -329,7 +329,7 @@ def test_what_was_replaced_is_revoked(tmp_path, stand_in):
         revoke=True,
         reason="superseded",
     )
-    assert (done["outcome"], done["revoked"]) == ("issued", True)
+    assert (done.outcome, done.revoked) == ("issued", True)
     assert [one.path for one in stand_in.asked] == [SIGN, REVOKE]
     assert stand_in.asked[1].body["reason"] == "superseded"
     assert stand_in.revoked == [(serial, None)] and serial_of(tmp_path) != serial
@@ -341,14 +341,14 @@ def test_a_failed_revocation_stands_beside_the_successor(tmp_path, stand_in):
     stand_in.say[REVOKE] = [(500, {"message": "the disk is full"})]
     changes = {"sans": ["b.example"], "revoke": True}
     done = run(tmp_path, stand_in, tokens("one", revoke=["r1"]), {"revoke": str(serial)}, **changes)
-    assert (done["outcome"], done["failed"], done.get("revoked")) == ("issued", True, None)
-    assert "is replaced, but the certificate that was there before is not revoked" in done["msg"]
-    assert "the disk is full" in done["msg"] and "Revoke it with stepca_revoke." in done["msg"]
+    assert (done.outcome, done.failed, done.revoked) == ("issued", True, False)
+    assert "is replaced, but the certificate that was there before is not revoked" in done.msg
+    assert "the disk is full" in done.msg and "Revoke it with stepca_revoke." in done.msg
     assert_whole(tmp_path, ["b.example"])
 
 
 def removal(folder, stand_in, serial):
-    errand = {"outcome": "removed", "csr": None, "digest": None, "source": "", "revoke": str(serial)}
+    errand = Errand("obtain", outcome="removed", revoke=str(serial))
     asked = ask(folder, state="absent", revoke=True)
     return ladder.Ladder(asked, told(), stand_in.connection(), errand, tokens(revoke=["r1"])).run()
 
@@ -357,7 +357,7 @@ def test_a_certificate_is_revoked_before_it_is_removed(tmp_path, stand_in):
     enrol(tmp_path)
     serial = serial_of(tmp_path)
     done = removal(tmp_path, stand_in, serial)
-    assert (done["outcome"], done["revoked"], done["ca_url"]) == ("removed", True, URL)
+    assert (done.outcome, done.revoked, done.ca_url) == ("removed", True, URL)
     assert stand_in.revoked == [(serial, None)] and os.listdir(tmp_path) == []
 
 

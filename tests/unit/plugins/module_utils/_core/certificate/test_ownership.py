@@ -110,7 +110,7 @@ def test_with_a_named_owner_it_is_replaced_and_kept(theirs):
     file_of(theirs / "site.key", content, mode=0o600)
     before = seen(theirs / "site.key")
     done = enrol(theirs, key_owner=str(MALLORY))
-    (backup,) = done["backup_files"]
+    (backup,) = done.backup_files
     assert seen(backup) == before, "it is the very same file, untouched"
     assert seen(theirs / "site.key")[4] != content
 

@@ -59,12 +59,12 @@ def test_all_that_the_record_lists_is_removed_and_backups_stay(tmp_path):
     assert pki.snapshot(tmp_path) == before
     answer = remove(tmp_path)
     assert answer == dry
-    assert answer["outcome"] == "removed"
+    assert answer.outcome == "removed"
     assert sorted(os.listdir(tmp_path)) == sorted(backups + ["other.crt", ".other.crt.stepca-new"])
-    assert sorted(answer["backup_files"]) == [str(tmp_path / name) for name in backups]
+    assert sorted(answer.backup_files) == [str(tmp_path / name) for name in backups]
     for name in ("site.crt", "site.key", "all", "p12", ".site.crt.stepca.json"):
-        assert "%s is there; wanted is none" % (tmp_path / name) in answer["reasons"]
-    assert answer["certificate"]["sans"] == ["dns:b.example"]
+        assert "%s is there; wanted is none" % (tmp_path / name) in answer.reasons
+    assert answer.certificate["sans"] == ["dns:b.example"]
 
 
 def test_removing_twice_is_nothing_the_second_time(tmp_path):
@@ -73,12 +73,12 @@ def test_removing_twice_is_nothing_the_second_time(tmp_path):
     assert os.listdir(tmp_path) == []
     for told in (context(), context(dry=True)):
         again = remove(tmp_path, told)
-        assert (again["outcome"], again["reasons"], again["certificate"]) == ("none", [], None)
+        assert (again.outcome, again.reasons, again.certificate) == ("none", [], None)
 
 
 def test_a_folder_that_is_gone_holds_nothing(tmp_path):
     answer = remove(tmp_path / "no")
-    assert (answer["outcome"], answer["reasons"]) == ("none", [])
+    assert (answer.outcome, answer.reasons) == ("none", [])
     removal.remove(ask(tmp_path / "no", **ABSENT))
     assert os.listdir(tmp_path) == []
 
@@ -89,7 +89,7 @@ def test_what_the_task_names_is_removed_without_a_record(tmp_path):
     remove(tmp_path)
     assert sorted(os.listdir(tmp_path)) == ["chain", "site.key"]
     answer = remove(tmp_path, key_path=str(tmp_path / "site.key"), chain_path=str(tmp_path / "chain"))
-    assert answer["outcome"] == "removed" and os.listdir(tmp_path) == []
+    assert answer.outcome == "removed" and os.listdir(tmp_path) == []
 
 
 def test_the_request_and_the_key_of_the_user_stay(tmp_path):
@@ -126,14 +126,14 @@ def test_a_link_goes_with_the_file_that_it_leads_to(tmp_path):
 
 def test_a_link_to_nothing_goes_too(tmp_path):
     (tmp_path / "site.crt").symlink_to(tmp_path / "nothing")
-    assert remove(tmp_path)["outcome"] == "removed"
+    assert remove(tmp_path).outcome == "removed"
     assert os.listdir(tmp_path) == []
 
 
 def test_a_certificate_that_cannot_be_read_is_removed(tmp_path):
     (tmp_path / "site.crt").write_bytes(b"rubbish")
     answer = remove(tmp_path, revoke=True)
-    assert (answer["outcome"], answer["certificate"], answer["revocable"]) == ("removed", None, False)
+    assert (answer.outcome, answer.certificate, answer.revocable) == ("removed", None, False)
     assert os.listdir(tmp_path) == []
 
 
@@ -173,7 +173,7 @@ def test_what_cannot_be_removed_is_named_and_the_record_stays(tmp_path, monkeypa
         with pytest.raises(HostFileError, match="Cannot remove .*site.crt: Permission denied"):
             remove(tmp_path)
     assert sorted(os.listdir(tmp_path)) == [".site.crt.stepca.json", "site.crt"]
-    assert remove(tmp_path)["outcome"] == "removed" and os.listdir(tmp_path) == []
+    assert remove(tmp_path).outcome == "removed" and os.listdir(tmp_path) == []
 
 
 # to be revoked first
@@ -183,10 +183,10 @@ def test_what_is_to_be_revoked_waits_for_that(tmp_path):
     enrol(tmp_path)
     before = pki.snapshot(tmp_path)
     answer = remove(tmp_path, revoke=True)
-    assert (answer["outcome"], answer["revocable"], answer["needs_roots"]) == ("removed", True, False)
-    assert answer["former"] == (tmp_path / "site.crt").read_text(encoding="ascii")
+    assert (answer.outcome, answer.revocable, answer.needs_roots) == ("removed", True, False)
+    assert answer.former == (tmp_path / "site.crt").read_text(encoding="ascii")
     chain = certificates.load(reading.read(str(tmp_path / "site.crt")))
-    assert proof.chain_of(answer["holding"]) == chain
+    assert proof.chain_of(answer.holding) == chain
     assert pki.snapshot(tmp_path) == before
     removal.remove(ask(tmp_path, **ABSENT))
     assert os.listdir(tmp_path) == []
@@ -194,20 +194,20 @@ def test_what_is_to_be_revoked_waits_for_that(tmp_path):
 
 def test_the_roots_are_asked_for_before_it_is_said_whose_it_is(tmp_path):
     enrol(tmp_path)
-    assert remove(tmp_path, context(roots=None), revoke=True)["revocable"] is True
+    assert remove(tmp_path, context(roots=None), revoke=True).revocable is True
     os.unlink(record.path_of(str(tmp_path / "site.crt")))
     before = pki.snapshot(tmp_path)
     answer = remove(tmp_path, context(roots=None), revoke=True)
-    assert answer["needs_roots"] is True and pki.snapshot(tmp_path) == before
+    assert answer.needs_roots is True and pki.snapshot(tmp_path) == before
     answer = remove(tmp_path, revoke=True, key_path=str(tmp_path / "site.key"))
-    assert answer["revocable"] and answer["holding"]
+    assert answer.revocable and answer.holding
 
 
 def test_somebody_elses_certificate_is_removed_and_not_revoked(tmp_path):
     (tmp_path / "site.crt").write_text(FOREIGN.sign(pki.request_pem(pki.new_key(), ["a"])), encoding="ascii")
     answer = remove(tmp_path, revoke=True)
-    assert answer["warnings"] == ["%s is removed, but not revoked: this CA did not issue it." % (tmp_path / "site.crt")]
-    assert answer["revocable"] is False and os.listdir(tmp_path) == []
+    assert answer.warnings == ["%s is removed, but not revoked: this CA did not issue it." % (tmp_path / "site.crt")]
+    assert answer.revocable is False and os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("content", [None, b"rubbish", pki.key_pem(pki.new_key()), pki.key_pem(pki.new_key(), b"x")])
@@ -217,8 +217,8 @@ def test_without_its_key_it_has_no_proof(tmp_path, content):
     if content:
         (tmp_path / "site.key").write_bytes(content)
     answer = remove(tmp_path, revoke=True)
-    assert (answer["revocable"], answer["holding"]) == (True, "")
-    assert CA.root_pem not in answer["former"]
+    assert (answer.revocable, answer.holding) == (True, "")
+    assert CA.root_pem not in answer.former
 
 
 def marked(folder):
@@ -235,9 +235,9 @@ def test_folders_that_the_role_made_go_with_the_last_that_is_in_them(tmp_path):
     dry = remove(ours, context(dry=True))
     assert (keys / "site.key").exists()
     answer = remove(ours)
-    assert answer == dry and answer["outcome"] == "removed"
+    assert answer == dry and answer.outcome == "removed"
     assert os.listdir(tmp_path) == []
-    assert remove(ours)["outcome"] == "none"
+    assert remove(ours).outcome == "none"
 
 
 def test_folders_of_others_and_those_in_use_stay(tmp_path):
@@ -245,11 +245,11 @@ def test_folders_of_others_and_those_in_use_stay(tmp_path):
     theirs = ours / "theirs"
     theirs.mkdir()
     enrol(ours, key_path=str(theirs / "site.key"))
-    assert remove(ours)["outcome"] == "removed"
+    assert remove(ours).outcome == "removed"
     assert os.listdir(theirs) == [] and sorted(os.listdir(ours)) == [folders.MARK, "theirs"]
     theirs.rmdir()
     left = remove(ours)
-    assert (left["outcome"], left["reasons"]) == ("removed", ["%s is there; wanted is none" % ours])
+    assert (left.outcome, left.reasons) == ("removed", ["%s is there; wanted is none" % ours])
     assert os.listdir(tmp_path) == []
 
 
@@ -295,11 +295,11 @@ def test_a_set_in_a_folder_of_others_is_removed_with_the_record_that_root_keeps(
     file_of(theirs / ".site.crt.stepca-theirs")
     dry = remove(theirs, context(dry=True))
     answer = remove(theirs)
-    assert answer == dry and (answer["outcome"], answer["warnings"]) == ("removed", [])
-    assert "%s is there; wanted is none" % (keys / "site.key") in answer["reasons"]
+    assert answer == dry and (answer.outcome, answer.warnings) == ("removed", [])
+    assert "%s is there; wanted is none" % (keys / "site.key") in answer.reasons
     assert os.listdir(theirs) == [".site.crt.stepca-theirs"] and os.listdir(keys) == []
     assert os.listdir(fixture_state / "records") == []
-    assert remove(theirs)["outcome"] == "none"
+    assert remove(theirs).outcome == "none"
 
 
 @root_only
@@ -313,8 +313,8 @@ def test_what_only_a_record_beside_the_certificate_lists_is_spared(tmp_path, the
     (theirs / "leaf").write_bytes(b"")
     dry = remove(theirs, context(dry=True))
     answer = remove(theirs)
-    assert answer == dry and answer["outcome"] == "removed"
-    assert answer["warnings"] == [
+    assert answer == dry and answer.outcome == "removed"
+    assert answer.warnings == [
         "%s stays: only the record beside the certificate names it, and others could have written that. Name it in the task to "
         "have it removed." % victim
     ]
@@ -327,7 +327,7 @@ def test_what_the_task_names_is_removed_whatever_the_record_is(tmp_path, theirs)
     chain.write_bytes(b"")
     left_by_an_older_version(theirs, chain_path=str(chain))
     answer = remove(theirs, chain_path=str(chain))
-    assert (answer["outcome"], answer["warnings"]) == ("removed", [])
+    assert (answer.outcome, answer.warnings) == ("removed", [])
     assert not chain.exists() and os.listdir(theirs) == []
 
 

@@ -80,9 +80,9 @@ def test_what_is_not_understood_is_kept_at_a_first_issue(tmp_path, option, conte
     path.chmod(0o640)
     done = enrol(tmp_path, **everything(tmp_path))
     backup = str(tmp_path / (".%s.stepca.backup" % path.name))
-    assert done["backup_files"] == [backup] and backups(tmp_path) == {os.path.basename(backup): content}
+    assert done.backup_files == [backup] and backups(tmp_path) == {os.path.basename(backup): content}
     assert stat.S_IMODE(os.stat(backup).st_mode) == 0o640
-    assert done["warnings"] == [
+    assert done.warnings == [
         "%s: %s held what this CA did not make, or what cannot be read. It is kept as %s." % (option, path, backup)
     ]
     assert_whole(tmp_path, ["a.example"])
@@ -99,7 +99,7 @@ def test_what_is_not_understood_is_kept_later_as_well(tmp_path, option):
         path.write_bytes(content)
         (path,) = [tmp_path / NAMES[option]]
         done = enrol(tmp_path, backup=True)
-        assert len(done["warnings"]) == 1
+        assert len(done.warnings) == 1
     first = ".%s.stepca.backup" % path.name
     found = backups(tmp_path)
     assert (found[first], found[first + "-2"]) == (b"first\n", b"second\n")
@@ -130,19 +130,19 @@ def test_what_is_left_of_a_file_of_ours_is_repaired_and_not_kept(tmp_path, optio
     path.write_bytes(content[: len(content) // 2 if cut is None else cut])
     answer = examine.examine(ask(tmp_path, **everything(tmp_path)), context())
     if option in ("certificate_path", "key_path"):
-        assert answer["outcome"] == "issued"
-        chain = CA.sign(answer["csr"])
-        answer = issue.accept(ask(tmp_path, **everything(tmp_path)), context(), chain, answer["digest"], ISSUED_AT)
+        assert answer.outcome == "issued"
+        chain = CA.sign(answer.csr)
+        answer = issue.accept(ask(tmp_path, **everything(tmp_path)), context(), chain, answer.digest, ISSUED_AT)
     else:
-        assert answer["outcome"] == "files"
-    assert (answer["backup_files"], answer["warnings"], backups(tmp_path)) == ([], [], {})
-    assert examine.examine(ask(tmp_path, **everything(tmp_path)), context())["outcome"] == "none"
+        assert answer.outcome == "files"
+    assert (answer.backup_files, answer.warnings, backups(tmp_path)) == ([], [], {})
+    assert examine.examine(ask(tmp_path, **everything(tmp_path)), context()).outcome == "none"
 
 
 def test_what_stands_in_the_place_of_the_record_is_kept(tmp_path):
     (tmp_path / RECORD).write_bytes(b"somebody's notes\n")
     done = enrol(tmp_path)
-    assert done["backup_files"] == [str(tmp_path / ("." + RECORD + ".stepca.backup"))]
+    assert done.backup_files == [str(tmp_path / ("." + RECORD + ".stepca.backup"))]
     assert record.read(str(tmp_path / "site.crt"))["asked"]
 
 
@@ -159,7 +159,7 @@ def test_a_pair_of_another_authority_is_kept_though_the_record_knows_its_key(tmp
     key = serialization.load_pem_private_key((tmp_path / "site.key").read_bytes(), None)
     (tmp_path / "site.crt").write_text(FOREIGN.sign(pki.request_pem(key, ["a.example"])), encoding="ascii")
     done = enrol(tmp_path)
-    assert sorted(map(os.path.basename, done["backup_files"])) == [
+    assert sorted(map(os.path.basename, done.backup_files)) == [
         ".site.crt.stepca.backup",
         ".site.key.stepca.backup",
     ]
@@ -190,7 +190,7 @@ def test_a_key_that_stays_need_not_be_replaceable(tmp_path, monkeypatch):
     enrol(tmp_path)
     real, key = os.fstat, os.stat(tmp_path / "site.key")
     monkeypatch.setattr(replacing, "_flags", lambda one: 0x10 * os.path.samestat(real(one), key))
-    assert examine.examine(ask(tmp_path, sans=["b.example"], key_policy="keep"), context())["outcome"] == "issued"
+    assert examine.examine(ask(tmp_path, sans=["b.example"], key_policy="keep"), context()).outcome == "issued"
     with pytest.raises(HostFileError, match="^%s is immutable" % (tmp_path / "site.key")):
         examine.examine(ask(tmp_path, sans=["b.example"]), context())
     assert [name for name in os.listdir(tmp_path) if "stepca-" in name] == []
@@ -247,7 +247,7 @@ def test_a_set_in_a_place_of_theirs(theirs, fixture_state):
     (name,) = os.listdir(fixture_state / "records")
     assert name.startswith("site.crt-") and os.stat(fixture_state / "records" / name).st_uid == 0
     again = examine.examine(ask(theirs, **options), context())
-    assert (again["outcome"], again["reasons"]) == ("none", [])
+    assert (again.outcome, again.reasons) == ("none", [])
     enrol(theirs, **dict(options, sans=["b.example"], backup=True))
     assert_whole(theirs, ["b.example"])
     assert os.listdir(fixture_state / "records") == [name]
@@ -267,18 +267,18 @@ def test_an_owner_or_mode_is_mended_there_by_a_fresh_copy(theirs):
         dry = examine.examine(ask(theirs, **options), context(dry=True))
         assert {name: seen(theirs / name) for name in NAMES.values()} == before
         answer = examine.examine(ask(theirs, **options), context())
-        assert (answer["outcome"], answer["reasons"]) == (dry["outcome"], dry["reasons"])
+        assert (answer.outcome, answer.reasons) == (dry.outcome, dry.reasons)
         assert os.fstat(held).st_mode & 0o777 == 0o640 and os.fstat(held).st_nlink == 0
     finally:
         os.close(held)
-    assert answer["outcome"] == "files" and len(answer["reasons"]) == 3
+    assert answer.outcome == "files" and len(answer.reasons) == 3
     for name in NAMES.values():
         now = seen(theirs / name)
         changed = name in ("site.crt", "site.key", "all")
         assert (now[3] != before[name][3]) is changed and now[4] == before[name][4]
         assert now[2] & 0o777 == (0o644 if name in ("site.crt", "chain", "leaf", "root") else 0o600)
     assert sorted(os.listdir(theirs)) == sorted(NAMES.values())
-    assert examine.examine(ask(theirs, **options), context())["outcome"] == "none"
+    assert examine.examine(ask(theirs, **options), context()).outcome == "none"
 
 
 @root_only
