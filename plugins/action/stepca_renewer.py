@@ -7,7 +7,7 @@ from __future__ import annotations
 from ..module_utils import _options
 from ..module_utils._core import durations, wire
 from ..module_utils._core.ca import connections
-from ..module_utils._core.certificate import request
+from ..module_utils._core.certificate import options, request
 from ..module_utils._core.errors import OptionError
 from ..module_utils._core.renewer import configuration, sandbox
 from ..plugin_utils._action import StepCAAction
@@ -60,7 +60,7 @@ class ActionModule(StepCAAction):
 
     def _understood(self, entry: dict, defaults: dict) -> dict:
         """One entry with the defaults that stepca_certificate has in this play, its names in normal form."""
-        given = {name: defaults[name] for name in request.SHARED if name in defaults}
+        given = {name: defaults[name] for name in options.SHARED if name in defaults}
         entry = dict(entry, **{name: value for name, value in given.items() if entry.get(name) is None})
         asked = understand(entry)
         for option, path, _kind in asked.written():

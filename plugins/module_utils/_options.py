@@ -30,7 +30,7 @@ __all__ = [
     "spec",
 ]
 
-KEY_TYPES = ["ec-p256", "ec-p384", "ec-p521", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519"]
+from ._core.certificate import options
 
 #: Where the CA is and whom to trust.
 CONNECTION = {
@@ -81,20 +81,16 @@ REVOKE = {
     "reason": {"type": "str", "default": "unspecified"},
 }
 
+_SIGNED = ("sans", "common_name", "not_before", "not_after", "template_data")
 SIGN = {
     "csr": {"type": "str", "required": True},
-    "sans": {"type": "list", "elements": "str"},
-    "common_name": {"type": "str"},
-    "not_before": {"type": "raw"},
-    "not_after": {"type": "raw"},
-    "template_data": {"type": "dict"},
+    **{name: spec for name, spec in options.flat().items() if name in _SIGNED},
 }
 
 INFO = {
-    "certificate_path": {"type": "path", "required": True},
-    "key_path": {"type": "path", "no_log": False},
-    "renew_before": {"type": "str", "default": "33%"},
-    "check_revocation": {"type": "bool", "default": False},
+    name: dict(spec, required=True) if name == "certificate_path" else spec
+    for name, spec in options.flat().items()
+    if name in ("certificate_path", "key_path", "renew_before", "check_revocation")
 }
 
 HOST_INFO = {
@@ -109,79 +105,8 @@ DOCTOR = {
     "renewer_path": {"type": "path", "default": "/usr/local/lib/stepca/renewer.pyz"},
 }
 
-_SINGLE = {
-    "state": {"type": "str", "choices": ["present", "absent"]},
-    "certificate_path": {"type": "path"},
-    "key_path": {"type": "path", "no_log": False},
-    "csr_path": {"type": "path"},
-    "sans": {"type": "list", "elements": "str"},
-    "common_name": {"type": "str"},
-    "chain_path": {"type": "path"},
-    "leaf_path": {"type": "path"},
-    "root_path": {"type": "path"},
-    "combined_path": {"type": "path"},
-    "pkcs12_path": {"type": "path"},
-    "pkcs12_password": {"type": "str", "no_log": True},
-    "pkcs12_password_file": {"type": "path", "no_log": False},
-    "pkcs12_friendly_name": {"type": "str"},
-    "pkcs12_encryption": {"type": "str", "choices": ["modern", "compatible"]},
-    "template_data": {"type": "dict"},
-    "force": {"type": "bool"},
-}
-_SHARED = {
-    "key_type": {"type": "str", "choices": KEY_TYPES, "no_log": False},
-    "key_policy": {"type": "str", "choices": ["on_issue", "keep", "always"], "no_log": False},
-    "not_before": {"type": "raw"},
-    "not_after": {"type": "raw"},
-    "max_lifetime": {"type": "str"},
-    "renew_before": {"type": "str"},
-    "issued_since": {"type": "raw"},
-    "check_revocation": {"type": "bool"},
-    "revoke": {"type": "bool"},
-    "reason": {"type": "str"},
-    "backup": {"type": "bool"},
-    "make_folder": {"type": "bool"},
-    "owner": {"type": "str"},
-    "group": {"type": "str"},
-    "mode": {"type": "raw"},
-    "key_owner": {"type": "str", "no_log": False},
-    "key_group": {"type": "str", "no_log": False},
-    "key_mode": {"type": "raw", "no_log": False},
-    "seuser": {"type": "str"},
-    "serole": {"type": "str"},
-    "setype": {"type": "str"},
-    "selevel": {"type": "str"},
-}
-_DEFAULTS = {
-    "state": "present",
-    "force": False,
-    "revoke": False,
-    "reason": "unspecified",
-    "pkcs12_encryption": "modern",
-    "key_type": "ec-p256",
-    "key_policy": "on_issue",
-    "check_revocation": False,
-    "backup": False,
-    "renew_before": "33%",
-    "make_folder": False,
-}
-
 #: One certificate, flat; or many, each entry with the same options.
-CERTIFICATE = {
-    name: dict(option, default=_DEFAULTS[name]) if name in _DEFAULTS else dict(option)
-    for name, option in list(_SINGLE.items()) + list(_SHARED.items())
-}
-CERTIFICATE["certificates"] = {
-    "type": "list",
-    "elements": "dict",
-    "options": {
-        **{name: dict(option) for name, option in _SINGLE.items()},
-        **{name: dict(option) for name, option in _SHARED.items()},
-    },
-}
-CERTIFICATE["certificates"]["options"]["certificate_path"]["required"] = True
-for name in ("state", "force", "pkcs12_encryption"):
-    CERTIFICATE["certificates"]["options"][name]["default"] = _DEFAULTS[name]
+CERTIFICATE = dict(options.flat(), certificates={"type": "list", "elements": "dict", "options": options.entry()})
 
 RENEWER = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -195,7 +120,7 @@ RENEWER = {
 }
 #: What an entry of stepca_renewer may say: one certificate, and who is to know of a renewal.
 RENEWER_ENTRY = dict(
-    CERTIFICATE["certificates"]["options"],
+    options.entry(),
     reload={"type": "list", "elements": "raw"},
     run_after={"type": "list", "elements": "str"},
     on_failure={"type": "list", "elements": "str"},
@@ -239,10 +164,10 @@ def spec(*groups) -> dict:
     return merged
 
 
-def for_controller(options: dict) -> dict:
+def for_controller(own: dict) -> dict:
     """A module's own options as the action plugin checks them: a host's path is text there, its ~ is the host's."""
     checked = {}
-    for name, option in options.items():
+    for name, option in own.items():
         checked[name] = dict(option, type="str") if option["type"] == "path" else dict(option)
         if "options" in option:
             checked[name]["options"] = for_controller(option["options"])

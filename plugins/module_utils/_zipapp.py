@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # Never run. Ansible sends a module what it finds imported, a
         info,
         issue,
         ladder,
+        options,
         ownership,
         plan,
         provenance,

@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import examine, issue, request
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate.options import SHARED, SINGLE
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import attributes, places, reading
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import keys
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
@@ -26,7 +27,7 @@ def ask(folder, **changes):
     """One certificate as a task asks for it."""
     entry = dict(_DEFAULTS, certificate_path=str(folder / "site.crt"), key_path=str(folder / "site.key"))
     entry.update(changes)
-    return request.parse({name: entry.get(name) for name in request.SINGLE + request.SHARED})
+    return request.parse({name: entry.get(name) for name in SINGLE + SHARED})
 
 
 def context(finish=None, **changes):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
+import importlib
 import shutil
 import subprocess
 import sys
@@ -202,10 +202,7 @@ def test_no_files_import_each_other_in_a_ring():
 
 
 def loaded(path: str):
-    spec = importlib.util.spec_from_file_location("looked_at", PLUGINS / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("%s.%s" % (COLLECTION, path[: -len(".py")].replace("/", ".")))
 
 
 def shape(option: dict) -> dict:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 import yaml
+
+from ansible_collections.privatepki.stepca.plugins.module_utils import _options
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -41,18 +42,13 @@ def test_every_variable_of_a_role_has_the_prefix(role):
 
 
 def test_an_entry_of_the_role_has_the_options_of_the_module():
-    location = ROOT / "plugins" / "module_utils" / "_options.py"
-    spec = importlib.util.spec_from_file_location("options_of_the_collection", location)
-    options = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(options)
-
     def shape(entry):
         return {name: (option["type"], option.get("elements"), option.get("choices")) for name, option in entry.items()}
 
     role = load("roles/certificate/meta/argument_specs.yml")["argument_specs"]["main"]["options"][
         "stepca_certificates"
     ]["options"]
-    assert shape(options.RENEWER_ENTRY) == shape(role)
+    assert shape(_options.RENEWER_ENTRY) == shape(role)
 
 
 def test_the_action_group_is_complete():

@@ -43,7 +43,7 @@ class Known:
 
 
 def is_ours(option: str, path: str, content: bytes, known: Known) -> bool:
-    """Whether this content of the file of an option (of request.WRITTEN, or "record") is of our making, or nothing at all."""
+    """Whether this content of the file of an option (of options.WRITTEN, or "record") is of our making, or nothing at all."""
     if not content.strip():
         return True
     if option == "record":

@@ -13,7 +13,7 @@ from ..files import folders, locks, reading, replacing, staging
 from ..x509 import certificates, keys
 from . import fileset, plan, provenance, record
 from .fileset import Context
-from .request import OUTPUTS
+from .options import OUTPUTS
 
 
 @dataclass

@@ -13,64 +13,10 @@ from typing import Optional
 from .. import durations
 from ..errors import OptionError
 from ..x509 import names
+from .options import OUTPUTS, SHARED, SINGLE, WRITTEN, value
 
 #: The longest commonName that X.509 allows (RFC 5280, appendix A, ub-common-name).
 LONGEST_COMMON_NAME = 64
-#: Flat options that are defaults of the entries of `certificates`.
-SHARED = (
-    "key_type",
-    "key_policy",
-    "not_before",
-    "not_after",
-    "max_lifetime",
-    "renew_before",
-    "issued_since",
-    "check_revocation",
-    "revoke",
-    "reason",
-    "backup",
-    "make_folder",
-    "owner",
-    "group",
-    "mode",
-    "key_owner",
-    "key_group",
-    "key_mode",
-    "seuser",
-    "serole",
-    "setype",
-    "selevel",
-)
-#: Options that belong to one certificate and mean nothing beside `certificates`.
-SINGLE = (
-    "state",
-    "certificate_path",
-    "key_path",
-    "csr_path",
-    "sans",
-    "common_name",
-    "chain_path",
-    "leaf_path",
-    "root_path",
-    "combined_path",
-    "pkcs12_path",
-    "pkcs12_password",
-    "pkcs12_password_file",
-    "pkcs12_friendly_name",
-    "pkcs12_encryption",
-    "template_data",
-    "force",
-)
-#: What is made of the pair, in the order in which it is written, and whose owner and mode each file has.
-OUTPUTS = {
-    "chain_path": "certificate",
-    "leaf_path": "certificate",
-    "root_path": "certificate",
-    "combined_path": "key",
-    "pkcs12_path": "key",
-}
-#: Options that name a file which a task writes.
-WRITTEN = ("certificate_path", "key_path") + tuple(OUTPUTS)
 _SELINUX = ("seuser", "serole", "setype", "selevel")
 
 
@@ -185,7 +131,7 @@ def parse(entry: dict) -> Wanted:
     """The values of one entry; OptionError names the option that cannot mean anything."""
     if not entry.get("certificate_path"):
         raise OptionError("certificate_path is empty: say where the certificate goes.")
-    present = (entry.get("state") or "present") == "present"
+    present = value(entry, "state") == "present"
     if present and not entry.get("key_path") and not entry.get("csr_path"):
         raise OptionError("key_path is required unless csr_path brings a request of its own.")
     common_name = (entry.get("common_name") or "").strip()
@@ -197,14 +143,14 @@ def parse(entry: dict) -> Wanted:
         sans=_sans(entry, common_name) if present else [],
         common_name=common_name,
         common_name_given=bool(common_name),
-        key_type=entry.get("key_type") or "ec-p256",
+        key_type=value(entry, "key_type"),
         not_before=_limit(entry, "not_before"),
         not_after=_limit(entry, "not_after"),
         max_lifetime=_duration(entry, "max_lifetime"),
-        renew_before=durations.parse_threshold(entry.get("renew_before") or "33%", "renew_before"),
+        renew_before=durations.parse_threshold(value(entry, "renew_before"), "renew_before"),
         issued_since=_instant(entry, "issued_since"),
         force=bool(entry.get("force")),
-        key_policy=entry.get("key_policy") or "on_issue",
+        key_policy=value(entry, "key_policy"),
         template_data=entry.get("template_data"),
         check_revocation=present and bool(entry.get("check_revocation")),
         backup=bool(entry.get("backup")),
@@ -297,7 +243,7 @@ def _pkcs12(entry: dict):
         password=password or None,
         password_file=file or None,
         friendly_name=entry.get("pkcs12_friendly_name") or None,
-        encryption=entry.get("pkcs12_encryption") or "modern",
+        encryption=value(entry, "pkcs12_encryption"),
     )
 
 

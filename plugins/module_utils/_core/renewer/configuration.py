@@ -20,50 +20,21 @@ from datetime import datetime
 from typing import Optional
 
 from ..ca import connections
-from ..certificate import request
+from ..certificate import options, request
 from ..errors import HostFileError, OptionError, StepCAError
 from ..files import places, reading
-from ..x509 import keys
 from .sandbox import refuse_odd
 
 FOLDER = "/etc/stepca/renew.d"
 VERSION = 1
-#: Options of stepca_certificate that say what a renewal makes. Owners and modes are taken from the files that it replaces;
-#: those of the options are for files that are yet to be.
-OPTIONS = (
-    "certificate_path",
-    "key_path",
-    "sans",
-    "common_name",
-    "pkcs12_password_file",
-    "pkcs12_friendly_name",
-    "pkcs12_encryption",
-    "key_type",
-    "key_policy",
-    "not_before",
-    "not_after",
-    "max_lifetime",
-    "renew_before",
-    "issued_since",
-    "backup",
-    "owner",
-    "group",
-    "mode",
-    "key_owner",
-    "key_group",
-    "key_mode",
-) + tuple(request.OUTPUTS)
+#: Options of stepca_certificate that say what a renewal makes.
+OPTIONS = tuple(name for name, option in options.OPTIONS.items() if option.renewed)
 #: What an entry says beside the options of stepca_certificate.
 HOOKS = ("reload", "run_after", "on_failure", "rollback", "served")
 _KEYS = ("version", "certificate", "ca", "only_by_play") + HOOKS
 #: What status has to know of a certificate that only a play renews.
-_WATCHED = ("certificate_path", "key_path", "csr_path", "sans", "common_name", "renew_before")
+_WATCHED = tuple(name for name, option in options.OPTIONS.items() if option.watched)
 ACTIONS = ("reload", "restart")
-_CHOICES = {
-    "key_type": keys.KEY_TYPES,
-    "key_policy": ("on_issue", "keep", "always"),
-    "pkcs12_encryption": ("modern", "compatible"),
-}
 _MOST_RETRIES = 100
 _REMEDY = "Run the play again, which writes it anew."
 
@@ -121,7 +92,7 @@ class Configuration:
 
     def written(self) -> dict:
         """{option: path} of the files that a renewal writes."""
-        return {name: path for name, path in self.options.items() if name in request.WRITTEN and path}
+        return {name: path for name, path in self.options.items() if name in options.WRITTEN and path}
 
 
 def never_renewed(entry: dict) -> str:
@@ -215,17 +186,18 @@ def _options(given) -> dict:
         raise OptionError("certificate: it does not say which")
     _refuse_unknown(given, OPTIONS + _WATCHED, "option of a certificate here")
     for name, value in given.items():
-        if name == "backup":
+        option = options.OPTIONS[name]
+        if option.type == "bool":
             fits = isinstance(value, bool)
-        elif name == "sans":
+        elif option.type == "list":
             fits = isinstance(value, list) and all(map(_is_text, value))
         else:
             fits = _is_text(value)
-        if not fits or value not in _CHOICES.get(name, [value]):
+        if not fits or (option.choices and value not in option.choices):
             raise OptionError("%s: %r is no value for it" % (name, value))
-        if (name.endswith("_path") or name.endswith("_file")) and not os.path.isabs(value):
+        if option.type == "path" and not os.path.isabs(value):
             raise OptionError("%s: %r is not an absolute path" % (name, value))
-        if name in request.WRITTEN:
+        if name in options.WRITTEN:
             refuse_odd(value, name)
     return given
 

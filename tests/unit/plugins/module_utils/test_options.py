@@ -10,7 +10,12 @@ import copy
 import pytest
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _options
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import request
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate.options import (
+    OPTIONS,
+    SHARED,
+    SINGLE,
+    WRITTEN,
+)
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import keys
 
 MODULES = {
@@ -91,7 +96,7 @@ def test_variables_that_hold_a_secret_are_known():
 def test_an_entry_has_the_options_of_a_single_certificate():
     entry = _options.CERTIFICATE["certificates"]["options"]
     flat = set(_options.CERTIFICATE) - {"certificates"}
-    assert set(entry) == flat == set(request.SINGLE + request.SHARED)
+    assert set(entry) == flat == set(SINGLE + SHARED)
     for name in flat:
         assert {key: value for key, value in entry[name].items() if key not in ("default", "required")} == {
             key: value for key, value in _options.CERTIFICATE[name].items() if key != "default"
@@ -100,12 +105,34 @@ def test_an_entry_has_the_options_of_a_single_certificate():
 
 def test_shared_options_of_an_entry_have_no_default_that_would_hide_the_flat_one():
     entry = _options.CERTIFICATE["certificates"]["options"]
-    assert [name for name in request.SHARED if "default" in entry[name]] == []
+    assert [name for name in SHARED if "default" in entry[name]] == []
 
 
 def test_types_of_keys_are_those_that_can_be_made():
-    assert tuple(_options.KEY_TYPES) == keys.KEY_TYPES
-    assert all(keys.type_of(keys.generate(kind)) == kind for kind in _options.KEY_TYPES if "rsa" not in kind)
+    kinds = _options.CERTIFICATE["key_type"]["choices"]
+    assert len(kinds) == 7
+    assert all(keys.type_of(keys.generate(kind)) == kind for kind in kinds if "rsa" not in kind)
+
+
+def test_what_two_modules_take_is_declared_once():
+    for other in (_options.SIGN, _options.INFO, _options.RENEWER_ENTRY):
+        for name in set(other) & set(_options.CERTIFICATE):
+            shapes = [
+                (option["type"], option.get("choices"), option.get("elements"))
+                for option in (other[name], _options.CERTIFICATE[name])
+            ]
+            assert shapes[0] == shapes[1], name
+
+
+def test_a_renewal_needs_whatever_says_what_is_written():
+    """What is not kept for it is decided by plays alone: removal, revocation, templates, and what holds a secret."""
+    by_plays = {name for name, option in OPTIONS.items() if not option.renewed}
+    assert by_plays == {
+        *("state", "csr_path", "pkcs12_password", "template_data", "force", "check_revocation", "revoke", "reason"),
+        *("make_folder", "seuser", "serole", "setype", "selevel"),
+    }
+    assert not [name for name, option in OPTIONS.items() if option.no_log and (option.renewed or option.watched)]
+    assert {name for name in OPTIONS if name.endswith("_path") and name != "csr_path"} == set(WRITTEN)
 
 
 @pytest.mark.parametrize("own", MODULES.values(), ids=list(MODULES))

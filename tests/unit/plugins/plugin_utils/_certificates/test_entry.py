@@ -9,6 +9,7 @@ import pytest
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import wire
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import request
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate.options import SHARED, SINGLE
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.wire import Answer, Errand, Question
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import csr
 from ansible_collections.privatepki.stepca.plugins.plugin_utils._certificates.entry import Entry
@@ -27,7 +28,7 @@ def answered(**members):
 def entry(**members):
     """An entry that the host has examined."""
     found = Entry(dict(OPTIONS))
-    found.wanted = request.parse({**dict.fromkeys(request.SINGLE + request.SHARED), **OPTIONS})
+    found.wanted = request.parse({**dict.fromkeys(SINGLE + SHARED), **OPTIONS})
     members = {"outcome": "issued", "reasons": ["why"], "certificate": FOUND, "digest": "d", "csr": "pem", **members}
     found.answer = answered(**members)
     return found

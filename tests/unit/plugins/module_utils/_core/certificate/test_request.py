@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import request
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate.options import SHARED, SINGLE
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import OptionError
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core import making
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.making import DAY, HOUR, MINUTE, NOW
@@ -223,7 +224,7 @@ def test_an_end_that_lies_ahead_is_asked_for(options):
 def test_one_flat_certificate_is_a_list_of_one():
     options = {"certificate_path": "/c", "key_path": "/k", "key_type": "ec-p256", "ca_url": ["https://ca"]}
     (entry,) = request.entries(options)
-    assert set(entry) == set(request.SINGLE + request.SHARED)
+    assert set(entry) == set(SINGLE + SHARED)
     assert (entry["certificate_path"], entry["key_type"], entry["sans"]) == ("/c", "ec-p256", None)
 
 
