@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..module_utils import _options
 from ..module_utils._core import durations
 from ..module_utils._core.ca import one_time
@@ -45,7 +47,7 @@ class ActionModule(StepCAAction):
             "chain_pem": certificates.to_pem(chain[1:]).decode("ascii"),
         }
 
-    def _asked(self) -> request.Wanted:
+    def _asked(self) -> request.Request:
         """What the task asks for, as of a request that a user brings; it becomes no file."""
         options = dict(self.options)
         options["sans"] = [_idna.to_ascii(str(text)) for text in options.get("sans") or []]
@@ -54,5 +56,4 @@ class ActionModule(StepCAAction):
         data = plain_data(options.get("template_data"))
         asked = request.parse(dict(options, template_data=data, certificate_path="-", csr_path="csr"))
         request.refuse_past(asked, durations.now())
-        asked.certificate_path = ""
-        return asked
+        return replace(asked, certificate_path="")

@@ -12,7 +12,7 @@ from ..module_utils._core.x509 import certificates, csr, proof
 
 
 def judge_request(pem, asked):
-    """The certificate request (x509), if it is what the task asks for (request.Wanted)."""
+    """The certificate request (x509), if it is what the task asks for (request.Request)."""
     request = csr.load(pem)
     (csr.check_brought if asked.csr_path else csr.check_made)(request, asked)
     return request

@@ -148,7 +148,7 @@ def test_links_are_followed(play, host, core, authority):
     (tls / "site-leaf.pem").unlink()
     (tls / "site-leaf.pem").symlink_to("site-chain.pem")
     failed = play([{"name": "one file", CERTIFICATE: site}], **settings)
-    failed.expect_failure("chain_path and leaf_path are one file", str(tls / "site-chain.pem"))
+    failed.expect_failure("chain_path and leaf_path resolve to the same file", str(tls / "site-chain.pem"))
 
 
 def test_selinux_options_without_selinux(play, host, authority):

@@ -110,7 +110,7 @@ PLACES = {
     "relative": Place(
         ["certificate_path: 'site.crt' is not an absolute path"], options=at("certificate_path", "site.crt")
     ),
-    "one-file": Place(["are one file"], link("site.key", "site.crt")),
+    "one-file": Place(["resolve to the same file"], link("site.key", "site.crt")),
     "loop": Place(["symbolic links"], link("site.crt", "site.crt")),
     "owner": Place(["Owner, group or mode", "site.crt cannot be set"], options=at("owner", "nobody-of-this-name")),
     "group": Place(
@@ -152,7 +152,7 @@ PLACES = {
     ),
     "output-relative": Place(["leaf_path: 'leaf.pem' is not an absolute path"], options=at("leaf_path", "leaf.pem")),
     "outputs-one-file": Place(
-        ["key_path and combined_path are one file"], link("all", "site.key"), at("combined_path", "{}/all")
+        ["key_path and combined_path resolve to the same file"], link("all", "site.key"), at("combined_path", "{}/all")
     ),
     "request-of-another-key": Place(
         ["is not the key of the request"],

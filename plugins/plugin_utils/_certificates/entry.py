@@ -17,7 +17,7 @@ from .._settings import plain_data
 _NEEDS_CA = ("issued", "rekeyed", "renewed")
 
 
-def understand(options: dict) -> request.Wanted:
+def understand(options: dict) -> request.Request:
     """What the options of one certificate mean; they themselves get their normal form. OptionError."""
     options["sans"] = [_idna.to_ascii(str(text)) for text in options.get("sans") or []]
     if not options["sans"] and options.get("common_name"):

@@ -54,7 +54,7 @@ class Credential:
         return self.settings.find("provisioner")
 
     def check_request(self, asked) -> None:
-        """OptionError where this could never serve what is asked for (request.Wanted): before the host is touched."""
+        """OptionError where this could never serve what is asked for (request.Request): before the host is touched."""
 
     def mint(self, purpose: Purpose):
         """next_token(spent) -> a token that was never sent, or None where there is none left (see ca/one_time.py).

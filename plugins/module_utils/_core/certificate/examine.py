@@ -24,7 +24,7 @@ def examine(wanted, context: Context) -> Answer:
         from . import removal
 
         return removal.examine(wanted, context)
-    fileset.resolve(wanted)
+    wanted = fileset.resolve(wanted)
     ownership.refuse_unowned(wanted)
     with fileset.held(wanted, context):
         repaired = _finish_interrupted(wanted, context) if fileset.left_behind(wanted, context.dry) else []

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Callable, Optional
 
@@ -21,6 +21,7 @@ from ..errors import CsrError, HostFileError, Overtaken
 from ..files import areas, locks, places, reading
 from ..x509 import certificates, keys
 from . import ownership, plan, record
+from .request import Request
 
 
 @dataclass
@@ -50,20 +51,22 @@ class Context:
     learnt: dict = field(default_factory=dict)
 
 
-def resolve(wanted) -> None:
-    """Follow symbolic links: the paths of a certificate become those of its files. HostFileError if two are one."""
-    wanted.named = wanted.named or {option: path for option, path, _kind in wanted.written()}
-    wanted.certificate_path = places.resolve(wanted.certificate_path, "certificate_path")
-    if wanted.key_path:
-        wanted.key_path = places.resolve(wanted.key_path, "key_path")
-    if wanted.csr_path:
-        wanted.csr_path = places.resolve(wanted.csr_path, "csr_path")
-    wanted.outputs = {option: places.resolve(path, option) for option, path in wanted.outputs.items()}
+def resolve(wanted: Request) -> Request:
+    """The same request for the files that its paths lead to: symbolic links are followed. HostFileError if two are one."""
+    found = replace(
+        wanted,
+        named=wanted.named or {option: path for option, path, _kind in wanted.written()},
+        certificate_path=places.resolve(wanted.certificate_path, "certificate_path"),
+        key_path=places.resolve(wanted.key_path, "key_path") if wanted.key_path else None,
+        csr_path=places.resolve(wanted.csr_path, "csr_path") if wanted.csr_path else None,
+        outputs={option: places.resolve(path, option) for option, path in wanted.outputs.items()},
+    )
     seen = {}
-    for option, path, _kind in wanted.written():
+    for option, path, _kind in found.written():
         if path in seen:
-            raise HostFileError("%s and %s are one file, %s." % (seen[path], option, path))
+            raise HostFileError("%s and %s resolve to the same file, %s." % (seen[path], option, path))
         seen[path] = option
+    return found
 
 
 def replaced(wanted) -> list:

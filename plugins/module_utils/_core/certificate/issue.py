@@ -95,7 +95,7 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
     digest: of the files as examine found them; issued_at: RFC 3339, the CA's clock; renewal: whether it continues the
     certificate that is there. The outcome is for the caller to say.
     """
-    fileset.resolve(wanted)
+    wanted = fileset.resolve(wanted)
     chain = _load_answer(chain_pem)
     try:
         with locks.locked(wanted.certificate_path):
@@ -151,7 +151,7 @@ def _check(wanted, context: Context, chain, key, former, issued_at: str) -> list
 def discard(wanted, request_pem: str) -> None:
     """Remove the key that examine staged for this request, and folders that were made for nothing."""
     if not wanted.csr_path:
-        fileset.resolve(wanted)
+        wanted = fileset.resolve(wanted)
         _forget_key(wanted, csr.load(request_pem).public_key())
     if wanted.make_folder:
         from ..files import folders

@@ -32,7 +32,7 @@ from . import fileset, issue, removal
 class Ladder:
     """One certificate on its way.
 
-    wanted: request.Wanted; context: fileset.Context; connection: connections.Connection; errand: wire.Errand, to obtain;
+    wanted: request.Request; context: fileset.Context; connection: connections.Connection; errand: wire.Errand, to obtain;
     tokens: {"sign": for its csr, "revoke": for its serial}, each to be sent once; without_token: what to do where there is
     none to sign, for those who are never given one.
     """
@@ -124,7 +124,7 @@ class Ladder:
 
     def _continue(self, outcome: str) -> tuple:
         """(chain, date) by the client certificate or the proof; ApiError or CertificateError if neither will do."""
-        fileset.resolve(self._wanted)
+        self._wanted = fileset.resolve(self._wanted)
         former = certificates.read(self._wanted.certificate_path)[0]
         if not former:
             raise Overtaken("%s is gone since it was examined. Run again." % self._wanted.certificate_path)

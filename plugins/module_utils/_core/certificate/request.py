@@ -30,15 +30,15 @@ class Pkcs12:
     encryption: str
 
 
-@dataclass
-class Wanted:
+@dataclass(frozen=True)
+class Request:
     """One certificate as asked for.
 
     sans: names.SAN in normal form; common_name: "" only when the CSR leaves it out;
     not_before, not_after: datetime, timedelta or None; max_lifetime: timedelta or None;
     renew_before: durations.Share or timedelta; issued_since: datetime or None; template_data: dict or None;
     key_policy: on_issue, keep or always; outputs: {option of OUTPUTS: path}; pkcs12: Pkcs12 or None;
-    named: {option: path} of all files as the task names them, filled in when links are followed;
+    named: {option: path} of all files as the task names them, once links were followed;
     reason: name of an RFC 5280 reason; attributes: {"certificate" | "key": {"owner", "group", "mode", ...}}.
     """
 
@@ -127,7 +127,7 @@ def refuse_shared_paths(many: list) -> None:
             seen[path] = here
 
 
-def parse(entry: dict) -> Wanted:
+def parse(entry: dict) -> Request:
     """The values of one entry; OptionError names the option that cannot mean anything."""
     if not entry.get("certificate_path"):
         raise OptionError("certificate_path is empty: say where the certificate goes.")
@@ -135,13 +135,14 @@ def parse(entry: dict) -> Wanted:
     if present and not entry.get("key_path") and not entry.get("csr_path"):
         raise OptionError("key_path is required unless csr_path brings a request of its own.")
     common_name = (entry.get("common_name") or "").strip()
-    wanted = Wanted(
+    sans = _sans(entry, common_name) if present else []
+    wanted = Request(
         state="present" if present else "absent",
         certificate_path=entry["certificate_path"],
         key_path=entry.get("key_path") or None,
         csr_path=entry.get("csr_path") or None,
-        sans=_sans(entry, common_name) if present else [],
-        common_name=common_name,
+        sans=sans,
+        common_name=common_name or (_default_common_name(sans) if present else ""),
         common_name_given=bool(common_name),
         key_type=value(entry, "key_type"),
         not_before=_limit(entry, "not_before"),
@@ -162,13 +163,12 @@ def parse(entry: dict) -> Wanted:
         attributes={"certificate": _attributes(entry, ""), "key": _attributes(entry, "key_")},
     )
     if present:
-        wanted.common_name = common_name or _default_common_name(wanted.sans)
         _refuse_impossible_life(wanted)
         _refuse_outputs_without_key(wanted)
     return wanted
 
 
-def refuse_past(wanted: Wanted, now: datetime) -> None:
+def refuse_past(wanted: Request, now: datetime) -> None:
     """OptionError if the times asked for cannot be met at this instant."""
     if wanted.issued_since and wanted.issued_since > now + timedelta(minutes=1):
         raise OptionError(
@@ -247,7 +247,7 @@ def _pkcs12(entry: dict):
     )
 
 
-def _refuse_outputs_without_key(wanted: Wanted) -> None:
+def _refuse_outputs_without_key(wanted: Request) -> None:
     keyed = [option for option in wanted.outputs if OUTPUTS[option] == "key"]
     if keyed and not wanted.key_path:
         raise OptionError("%s needs key_path: it holds the private key." % " and ".join(keyed))
@@ -282,7 +282,7 @@ def _limit(entry: dict, option: str):
     return limit
 
 
-def _refuse_impossible_life(wanted: Wanted) -> None:
+def _refuse_impossible_life(wanted: Request) -> None:
     if len(wanted.common_name) > LONGEST_COMMON_NAME:
         raise OptionError("common_name: %r is longer than 64 characters." % wanted.common_name)
     if len(wanted.common_name.encode("utf-8", "replace")) > LONGEST_COMMON_NAME:  # what X.509 libraries count

@@ -79,7 +79,7 @@ class Configuration:
             % shlex.quote(self.certificate_path)
         )
 
-    def wanted(self) -> request.Wanted:
+    def wanted(self) -> request.Request:
         """The options as values; OptionError."""
         return request.parse(self.options)
 

@@ -40,8 +40,7 @@ class Renewal:
         self._force = force
         self._dry = dry
         self._learnt = {} if learnt is None else learnt
-        self._wanted = one.wanted()
-        fileset.resolve(self._wanted)
+        self._wanted = fileset.resolve(one.wanted())
 
     def run(self, tokens=None) -> tuple:
         """(outcome, reasons, warnings); outcome as of stepca_certificate. StepCAError says what is wrong.

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import wire
@@ -46,7 +48,7 @@ def test_the_authority_is_needed_for_what_it_alone_can_do(outcome):
 @pytest.mark.parametrize("revoke, revocable, due", [(True, True, True), (True, False, False), (False, True, False)])
 def test_a_removal_needs_the_authority_only_where_there_is_something_to_revoke(revoke, revocable, due):
     one = entry(outcome="removed", revocable=revocable)
-    one.wanted.revoke = revoke
+    one.wanted = replace(one.wanted, revoke=revoke)
     assert one.is_due is due
 
 

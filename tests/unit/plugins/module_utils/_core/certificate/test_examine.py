@@ -278,7 +278,7 @@ def test_paths_are_absolute_and_two(tmp_path):
     with pytest.raises(OptionError, match="key_path: 'site.key' is not an absolute path"):
         examine.examine(ask(tmp_path, key_path="site.key"), context())
     (tmp_path / "link.key").symlink_to(tmp_path / "site.crt")
-    with pytest.raises(HostFileError, match="certificate_path and key_path are one file"):
+    with pytest.raises(HostFileError, match="certificate_path and key_path resolve to the same file"):
         examine.examine(ask(tmp_path, key_path=str(tmp_path / "link.key")), context())
 
 

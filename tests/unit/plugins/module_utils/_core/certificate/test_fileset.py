@@ -159,7 +159,7 @@ def test_files_beside_a_request_that_the_user_brings(tmp_path):
 
 def test_two_names_of_one_file_are_refused(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "site.crt")
-    with pytest.raises(HostFileError, match="certificate_path and leaf_path are one file"):
+    with pytest.raises(HostFileError, match="certificate_path and leaf_path resolve to the same file"):
         examine.examine(ask(tmp_path, leaf_path=str(tmp_path / "link")), context())
 
 
