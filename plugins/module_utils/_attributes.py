@@ -56,7 +56,7 @@ class Attributes:
         before, after = diff.get("before", {}), diff.get("after", {})
         differing = [name for name in sorted(after) if name != "path"]
         return reasons + [
-            "the %s of %s is %s; wanted is %s" % (name, target, before.get(name), after[name]) for name in differing
+            "the %s of %s is %s, expected %s" % (name, target, before.get(name), after[name]) for name in differing
         ]
 
     @staticmethod
@@ -67,7 +67,7 @@ class Attributes:
         if not dry:
             with explained("set the mode of", target):
                 acls.set_base_mode(path, acl, mode)
-        return ["the mode of %s, without its ACL, is %04o; wanted is %04o" % (target, found, mode)]
+        return ["the mode of %s, without its ACL, is %04o, expected %04o" % (target, found, mode)]
 
     @contextmanager
     def _raising(self, target: str, dry: bool):

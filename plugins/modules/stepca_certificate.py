@@ -470,7 +470,7 @@ reasons:
   returned: always, unless O(certificates) is used
   type: list
   elements: str
-  sample: ["the names are dns:a.example.com; wanted are dns:a.example.com, dns:b.example.com"]
+  sample: ["the names are dns:a.example.com, expected dns:a.example.com, dns:b.example.com"]
 certificate:
   description: Facts of the certificate, in check mode of the one that was found, of a removed one those it had. Null if there is none.
   returned: always, unless O(certificates) is used

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks."""
-    # For what is decided on the controller by our own code or by the CA. Each ansible-core has its own Python and
-    # cryptography on the hosts, so what controller and host decide together is tested with both.
+    # Each ansible-core has its own Python and cryptography on the hosts. Where controller and host decide together and a
+    # difference between versions would show, a test runs with both; every other test has its turn with one of them.
+    config.addinivalue_line("markers", "both_cores: run this test with each ansible-core")
+    # For what is decided on the controller by our own code or by the CA.
     config.addinivalue_line("markers", "one_core: the newest ansible-core alone will do for this test")
     # For what a host decides by our own code alone: there the oldest Python and cryptography are the hard case, and the
     # nodes of `make molecule` have newer ones.
@@ -52,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run whatever uses an ansible-core with each of them."""
+    """Run whatever uses an ansible-core with each of them, as far as its mark does not say which."""
     if "core_name" in metafunc.fixturenames:
         chosen = metafunc.config.getoption("core") or list(CORES)
         if metafunc.definition.get_closest_marker("one_core"):
@@ -63,18 +66,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what `crosswise` spares, unless one core was chosen by hand."""
+    """Leave out what is not a test's turn, unless cores were chosen by hand: `--core 2.17 --core newest` runs everything."""
     if config.getoption("core"):
         return
-    spared = [
-        item for item in items if item.get_closest_marker("crosswise") and not _is_on_the_cross(item.callspec.params)
-    ]
+    spared = [item for item in items if not _has_its_turn(item)]
     items[:] = [item for item in items if item not in spared]
     config.hook.pytest_deselected(items=spared)
 
 
-def _is_on_the_cross(chosen: dict) -> bool:
-    return (chosen["request_from"] == "host") == (chosen["core_name"] == next(iter(CORES)))
+def _has_its_turn(item: pytest.Item) -> bool:
+    chosen = item.callspec.params if hasattr(item, "callspec") else {}
+    marks = {mark.name for mark in item.iter_markers()}
+    if "core_name" not in chosen or marks & {"both_cores", "one_core", "oldest_core"}:
+        return True
+    oldest, newest = CORES
+    if "crosswise" in marks:
+        return (chosen["request_from"] == "host") == (chosen["core_name"] == oldest)
+    row = item.nodeid.replace("core-%s" % chosen["core_name"], "core")
+    return chosen["core_name"] == (oldest, newest)[zlib.crc32(row.encode("utf-8")) % 2]
 
 
 class Lab:

@@ -319,6 +319,7 @@ def test_values_that_are_none(play, host, authority, kind):
     refused(play, host, authority, rows)
 
 
+@pytest.mark.both_cores
 @pytest.mark.parametrize("kind", ["shape", "provisioner"])
 def test_options_and_keywords_that_do_not_fit(play, host, authority, kind):
     """By the argument spec, and by what Ansible tells an action plugin of its task."""

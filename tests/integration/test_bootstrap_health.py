@@ -52,7 +52,7 @@ def roots_in(path):
 
 
 def test_roots_in_a_file_from_nothing_to_absent(play, host, authority):
-    """Fetched once and proved by the fingerprint; later nothing is asked; what differs is told and put right."""
+    """Fetched once and proved by the fingerprint; later nothing is asked; what differs is told and repaired."""
     defaults = {GROUP: connection(authority)}
     path = host.path("/etc/roots.pem")
     tasks = [bootstrap("roots")]
@@ -76,7 +76,7 @@ def test_roots_in_a_file_from_nothing_to_absent(play, host, authority):
         run = play(tasks, module_defaults=defaults, diff=True).expect_ok()
     assert asked == [("GET", "/1.0/root/" + authority.fingerprint)]
     assert [run[task["name"]].changed for task in tasks] == [True, False, True, True, True, False]
-    assert "mode of %s is 0666; wanted is 0644" % path in run["mode"]["reasons"][0]
+    assert "mode of %s is 0666, expected 0644" % path in run["mode"]["reasons"][0]
     assert path.read_text(encoding="ascii") == authority.root_pem
     assert (mode(path), owner(path)) == ("0640", (user, group))
     (described,) = run["again"]["roots"]
@@ -102,7 +102,7 @@ def _absent(play, host, authority, path):
         run = play(tasks, module_defaults={GROUP: connection(authority)}, diff=True, verbosity=3).expect_ok()
     assert [run[name].changed for name in ("pretended", "gone", "gone again")] == [True, True, False]
     assert run["still there"]["stat"]["exists"] and not path.exists()
-    assert run["gone"]["reasons"] == ["%s is there; wanted is none" % path] and asked == []
+    assert run["gone"]["reasons"] == ["%s is there, expected none" % path] and asked == []
     assert round_trips(run) == 4
 
 
@@ -204,7 +204,7 @@ def test_where_the_step_client_looks(play, host, step, authority):
         run = play(tasks, module_defaults={GROUP: connection(authority)}).expect_ok()
     assert [run[name].changed for name in ("pretended", "step", "again")] == [True, True, False]
     assert [path for _method, path in asked] == ["/1.0/root/" + authority.fingerprint] * 2
-    assert "https://old.internal; wanted is " + authority.url in " ".join(run["step"]["reasons"])
+    assert "https://old.internal, expected " + authority.url in " ".join(run["step"]["reasons"])
     content = json.loads(defaults.read_text(encoding="utf-8"))
     assert (content["provisioner"], content["fingerprint"]) == ("ansible", authority.fingerprint)
     assert (step("ca", "health"), step("ca", "roots").strip()) == ("ok\n", authority.root_pem.strip())
@@ -344,6 +344,7 @@ def test_waiting_for_an_authority_that_starts_later(play, new_authority):
     assert failed.task == "hopeless"
 
 
+@pytest.mark.both_cores
 @pytest.mark.parametrize("request_from", ["controller", "host"])
 def test_a_failure_is_judged_by_the_task(play, authority, request_from):
     """until, retries, failed_when and ignore_errors work as with every module, wherever the failure came from."""

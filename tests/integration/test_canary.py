@@ -367,6 +367,7 @@ MUTATIONS = {
 }
 
 
+@pytest.mark.both_cores
 def test_a_leak_is_found(core, host, authority, tmp_path, short_path):
     """The same search, with a collection that leaks."""
     copied = tree.copied_tree(tmp_path / "leaky")
@@ -384,6 +385,7 @@ def test_a_leak_is_found(core, host, authority, tmp_path, short_path):
     assert any("everything.json" in hit and hit.endswith("the token 0") for hit in hits)
 
 
+@pytest.mark.both_cores
 def test_a_secret_inside_a_program_is_found(play, host, authority, tmp_path):
     """Where no search of plain files would: compressed, inside the zip that Ansible sends."""
     run = play([{"name": "send", "ansible.builtin.ping": {}}], keep_remote_files=True).expect_ok()

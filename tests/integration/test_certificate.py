@@ -10,6 +10,8 @@ import json
 import subprocess
 from datetime import datetime, timedelta, timezone
 
+import pytest
+
 from tests.integration.judging import (
     KEY_WORDS,
     judge,
@@ -27,6 +29,7 @@ from tests.integration.pairs import CERTIFICATE, GROUP, TLS, pair
 from tests.integration.support import enrolment
 
 
+@pytest.mark.both_cores
 def test_flat_from_nothing_to_a_change(play, host, authority):
     """The form for one certificate, from a host that has none to one whose names change."""
     defaults = {GROUP: enrolment(authority)}
@@ -114,8 +117,8 @@ def _steady_in_check_mode_and_changes_shown(play, host, authority, tasks, seen):
     assert (dry["changed"].changed, dry["changed"]["outcome"]) == (True, "issued")
     assert dry["changed"]["certificate"]["serial"] == seen.serial
     reasons = " ".join(dry["changed"]["reasons"])
-    assert "dns:site.example.com, ip:10.0.0.7; wanted are dns:site.example.com, dns:www.example.com" in reasons
-    assert "the key is of type ec-p256; wanted is ed25519" in reasons
+    assert "dns:site.example.com, ip:10.0.0.7, expected dns:site.example.com, dns:www.example.com" in reasons
+    assert "the key is of type ec-p256, expected ed25519" in reasons
     assert seen.serial in dry.stdout and "PRIVATE" not in dry.output
     assert (asked, tree(host.path("/etc/tls"))) == ([], before)
 
@@ -143,6 +146,7 @@ NAMES = {
 }
 
 
+@pytest.mark.both_cores
 def test_a_list_of_every_kind_of_key_and_name(play, host, authority):
     """The form for many: seven keys, names of all kinds, owners and modes, two round trips at first and one afterwards."""
     user, group = somebody()
@@ -275,7 +279,7 @@ def test_lives_that_are_asked_for(play, host, authority):
     assert [one["outcome"] for one in run["first"]["results"]] == ["issued"] * 6
     assert not run["again"].changed
     assert [one["outcome"] for one in run["changed"]["results"]] == ["none"] * 4 + ["issued", "none"]
-    assert run["changed"]["results"][4]["reasons"] == ["not_after was 5h; wanted is 6h"]
+    assert run["changed"]["results"][4]["reasons"] == ["not_after was 5h, expected 6h"]
     run.expect_failure("not_after", "is past", name="past")
     tls = host.path("/etc/tls")
     assert not (tls / "past.crt").exists() and leftovers(host) == []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: privatepki.stepca contributors
 
-"""What has become of a certificate since it was made: each damage is seen, told with its cause, and put right once."""
+"""What has become of a certificate since it was made: each damage is seen, told with its cause, and repaired once."""
 
 from __future__ import annotations
 
@@ -143,10 +143,10 @@ def test_what_a_task_asks_for_changes(play, host, authority):
     due = ("names", "subject", "key", "forced")
     assert outcomes(run["change"]) == {one: "issued" if one in due else "none" for one in outcomes(run["change"])}
     assert outcomes(run["again"]) == {one: "issued" if one == "forced" else "none" for one in outcomes(run["again"])}
-    assert "the commonName is 'subject.example.com'; wanted is 'Somebody'" in reasons(run["change"], "subject")
-    assert "ec-p256; wanted is ec-p521" in reasons(run["change"], "key")
+    assert "the commonName is 'subject.example.com', expected 'Somebody'" in reasons(run["change"], "subject")
+    assert "ec-p256, expected ec-p521" in reasons(run["change"], "key")
     assert reasons(run["again"], "forced") == "force is true"
-    assert run["provisioner"]["reasons"] == ["the provisioner 'ansible' issued it; wanted is 'long'"]
+    assert run["provisioner"]["reasons"] == ["the provisioner 'ansible' issued it, expected 'long'"]
     assert run["provisioner again"]["outcome"] == "none" and run["only its password"]["outcome"] == "issued"
     assert judge(authority, tls / "key.crt", tls / "key.key", "ec-p521")
     assert see(tls / "subject.crt").common_name == "Somebody"
@@ -183,8 +183,8 @@ def test_owner_and_mode_are_put_right_without_the_authority(play, host, authorit
         run = play(tasks, module_defaults=defaults, diff=True).expect_ok()
     assert dry["outcome"] == run["plain"]["outcome"] == run["owned"]["outcome"] == "files"
     assert (dry.changed, run["plain"].changed, run["owned"].changed, run["again"].changed) == (True, True, True, False)
-    assert "mode of %s is 0777; wanted is 0644" % certificate in " ".join(run["plain"]["reasons"])
-    assert "mode of %s is 0644; wanted is 0600" % key in " ".join(run["plain"]["reasons"])
+    assert "mode of %s is 0777, expected 0644" % certificate in " ".join(run["plain"]["reasons"])
+    assert "mode of %s is 0644, expected 0600" % key in " ".join(run["plain"]["reasons"])
     assert (run["owned"]["ca_url"], asked) == (None, [])
     assert run["owned"]["diff"]["before"] != run["owned"]["diff"]["after"]
     assert (mode(certificate), mode(key)) == ("0640", "0440")

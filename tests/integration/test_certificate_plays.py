@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
+import pytest
+
 from tests.integration.judging import backups, judge, leftovers, round_trips, see, traffic, tree
 from tests.integration.pairs import CERTIFICATE, GROUP, TLS, pair
 from tests.integration.support import enrolment
@@ -102,6 +104,7 @@ def test_check_mode_without_a_folder(play, host, authority):
     assert (asked.posts, host.path("/srv").exists(), tree(host.path("/etc"))) == ([], False, before)
 
 
+@pytest.mark.both_cores
 def test_loop_delegation_tags_and_several_hosts(play, host, hosts, authority):
     """Each host has its own certificate; a host delegates; a loop runs; what has other tags does not."""
     tasks = [
@@ -189,6 +192,7 @@ PLAYBOOK = """
 """
 
 
+@pytest.mark.both_cores
 def test_a_playbook_as_people_write_it(play, host, authority):
     """Unquoted times, numbers and modes, which YAML reads in its own way; octal numbers mean what they look like."""
     end = (datetime.now(timezone.utc) + timedelta(hours=5)).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -106,6 +106,7 @@ def enrol(host):
     }
 
 
+@pytest.mark.both_cores
 def test_one_line_starts_it_and_the_next_run_finds_it(disposable, host):
     plays = [{"name": "Have an authority", IMPORT: PRESENT}, enrol(host)]
     first = disposable.run(plays, variables=PRODUCTION).expect_ok()

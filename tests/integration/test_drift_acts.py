@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: privatepki.stepca contributors
 
-"""Every drift is seen: told in check mode with the wanted and the found value, put right once, and then it is quiet.
+"""Every drift is seen: told in check mode with the wanted and the found value, repaired once, and then it is quiet.
 
 Rows that stand elsewhere: foreign pairs and lost files in test_certificate_drift.py, `force` and a CSR with another key
 in test_certificate_drift.py and test_certificate.py, what is due or expired in test_renewal.py.
@@ -156,23 +156,23 @@ def later():
 def asked_in_other_ways():
     """A row for each option whose change is drift."""
     two = {"sans": ["one.example.com", "two.example.com"]}
-    yield Case("key-type", ["the key is of type ec-p256; wanted is ed25519"], asked={"key_type": "ed25519"})
+    yield Case("key-type", ["the key is of type ec-p256, expected ed25519"], asked={"key_type": "ed25519"})
     yield Case(
         "key-type-kin",
-        ["of type rsa-2048; wanted is ec-p384"],
+        ["of type rsa-2048, expected ec-p384"],
         "issued",
         {"key_type": "rsa-2048"},
         {"key_type": "ec-p384"},
     )
     yield Case(
         "subject",
-        ["the commonName is 'subject.example.com'; wanted is 'Somebody'"],
+        ["the commonName is 'subject.example.com', expected 'Somebody'"],
         asked={"common_name": "Somebody"},
     )
-    wanted = "the names are dns:one.example.com, dns:two.example.com; wanted are "
+    wanted = "the names are dns:one.example.com, dns:two.example.com, expected "
     yield Case(
         "added",
-        ["dns:one.example.com; wanted are dns:one.example.com, dns:two.example.com"],
+        ["dns:one.example.com, expected dns:one.example.com, dns:two.example.com"],
         "issued",
         {"sans": ["one.example.com"]},
         two,
@@ -182,11 +182,11 @@ def asked_in_other_ways():
     yield Case("replaced", [wanted + "dns:one.example.com, dns:three.example.com"], "issued", two, {"sans": replaced})
     yield Case(
         "kind",
-        ["the names are dns:kind.example.com; wanted are uri:https://kind.example.com"],
+        ["the names are dns:kind.example.com, expected uri:https://kind.example.com"],
         asked={"sans": ["https://kind.example.com"], "common_name": "kind.example.com"},
     )
     yield Case(
-        "address", ["ip:10.0.0.7; wanted are ip:10.0.0.8"], "issued", {"sans": ["10.0.0.7"]}, {"sans": ["10.0.0.8"]}
+        "address", ["ip:10.0.0.7, expected ip:10.0.0.8"], "issued", {"sans": ["10.0.0.7"]}, {"sans": ["10.0.0.8"]}
     )
     yield Case(
         "names-dropped",
@@ -199,12 +199,12 @@ def asked_in_other_ways():
     yield Case(
         "kept", ["wanted are dns:other.example.com"], made=keep, asked={"sans": ["other.example.com"]}, fresh_key=False
     )
-    yield Case("longer", ["not_after was 5h; wanted is 6h"], "issued", {"not_after": "5h"}, {"not_after": "6h"})
-    yield Case("lifetime", ["not_after was the CA's own; wanted is 6h"], asked={"not_after": "360m"})
-    yield Case("begin", ["not_before was the CA's own; wanted is 1s"], asked={"not_before": "1s"})
+    yield Case("longer", ["not_after was 5h, expected 6h"], "issued", {"not_after": "5h"}, {"not_after": "6h"})
+    yield Case("lifetime", ["not_after was the CA's own, expected 6h"], asked={"not_after": "360m"})
+    yield Case("begin", ["not_before was the CA's own, expected 1s"], asked={"not_before": "1s"})
     yield Case(
         "unrecorded",
-        ["the certificate lives for 5h1m; wanted is not_after 2h"],
+        ["the certificate lives for 5h1m, expected not_after 2h"],
         "issued",
         {"not_after": "5h"},
         {"not_after": "2h"},
@@ -212,19 +212,19 @@ def asked_in_other_ways():
     )
     yield Case(
         "capped",
-        ["the certificate lives for 24h", "; wanted is at most 2h (max_lifetime)"],
+        ["the certificate lives for 24h", ", expected at most 2h (max_lifetime)"],
         asked={"max_lifetime": "2h"},
         posts=["/1.0/sign"] * 2,
     )
-    yield Case("since", ["it was first issued on ", "; wanted is since "], asked=lambda: {"issued_since": later()})
+    yield Case("since", ["it was first issued on ", ", expected since "], asked=lambda: {"issued_since": later()})
     yield Case(
         "template",
-        ["template_data was SHA-256 ", "; wanted is SHA-256 "],
+        ["template_data was SHA-256 ", ", expected SHA-256 "],
         "issued",
         {"template_data": {"a": 1}},
         {"template_data": {"a": 2}},
     )
-    yield Case("template-given", ["template_data was none; wanted is SHA-256 "], asked={"template_data": {"a": 2}})
+    yield Case("template-given", ["template_data was none, expected SHA-256 "], asked={"template_data": {"a": 2}})
 
 
 def test_what_is_asked_for_changes(play, host, authority):
@@ -251,7 +251,7 @@ def test_attributes_and_passwords_are_put_right_alone(play, host, authority):
     private = (".key", ".pem", ".p12")
     given = {"owner": user, "group": group, "key_owner": user, "key_group": group}
     words = [
-        "of {tls}/%s is 0666; wanted is %s" % ("modes" + one, "0600" if one in private else "0644") for one in endings
+        "of {tls}/%s is 0666, expected %s" % ("modes" + one, "0600" if one in private else "0644") for one in endings
     ]
     cases = [
         Case("modes", words, "files", everything("modes"), harm=opened_up),
@@ -277,7 +277,7 @@ def test_attributes_and_passwords_are_put_right_alone(play, host, authority):
 
 def test_another_provisioner_or_authority(play, host, authority, new_authority):
     """The name of the provisioner; a root that is no longer trusted, of another CA or after a rotation."""
-    options = [Case("other", ["the provisioner 'ansible' issued it; wanted is 'long'"])]
+    options = [Case("other", ["the provisioner 'ansible' issued it, expected 'long'"])]
     prove(play, host, authority, options, enrolment(authority), enrolment(authority, "long"))
 
     mine = new_authority(Provisioner("ansible", rounds=100_000))

@@ -135,10 +135,10 @@ def test_a_template_that_rewrites_all(play, host, new_authority):
     """With the record nothing is due; without it one re-issue, where the certificate cannot tell, and then it is quiet."""
     authority = new_authority(Provisioner("ansible", template=REWRITING_ALL, rounds=100_000))
     made = {"common_name": "Somebody", "not_after": "2h"}
-    lost = "the names are dns:lost.example.com, dns:added.example.com; wanted are dns:lost.example.com"
+    lost = "the names are dns:lost.example.com, dns:added.example.com, expected dns:lost.example.com"
     cases = [
         rests("kept", made),
-        Case("lost", [lost, "the commonName is 'rewritten'; wanted is 'Somebody'"], made=made, harm=forget_record),
+        Case("lost", [lost, "the commonName is 'rewritten', expected 'Somebody'"], made=made, harm=forget_record),
     ]
     told = prove(play, host, authority, cases, enrolment(authority))
     assert "CN = rewritten" in told.after["kept"].text or "CN=rewritten" in told.after["kept"].text

@@ -133,7 +133,7 @@ def test_a_leaked_key_of_a_provisioner(fleet, lab, new_authority, tmp_path):
         assert fleet.run(leak, variables, check=True).expect_ok().changed
     assert asked.posts == [] and fleet.serials() == before and listed(authority, tmp_path) == {}
     first = fleet.run(leak, variables, "--limit", "web2").expect_ok()
-    assert "the provisioner 'ansible' issued it; wanted is 'ansible-2'" in str([task.result for task in first.changed])
+    assert "the provisioner 'ansible' issued it, expected 'ansible-2'" in str([task.result for task in first.changed])
     half = fleet.serials()
     assert [half[key] == before[key] for key in half] == [False, False, True, True]
     whole = fleet.run(leak, variables).expect_ok()

@@ -70,6 +70,7 @@ def test_rotation_of_the_intermediate(new_authority):
     assert authority.get("/intermediates")[1] != before
 
 
+@pytest.mark.both_cores
 def test_a_play_on_hosts_local_and_over_ssh(play, host, hosts):
     """Results come back by host and task, and each host writes below its own root."""
     run = play(
@@ -87,6 +88,7 @@ def test_a_play_on_hosts_local_and_over_ssh(play, host, hosts):
     assert "+hello" in run.stdout
 
 
+@pytest.mark.both_cores
 def test_the_host_has_the_library_and_nothing_else(play, core):
     """A module that imported requests, jwt or ansible's controller half from the host would fail."""
     python = str(core.host_environment.python)
@@ -98,6 +100,7 @@ def test_the_host_has_the_library_and_nothing_else(play, core):
         assert run.returncode != 0, absent
 
 
+@pytest.mark.both_cores
 def test_variables_vault_and_kept_files(play, core, host, tmp_path):
     """Group variables, inline vault values and extra variables reach a task; remote files are kept when asked."""
     password = tmp_path / "vault-password"

@@ -35,6 +35,7 @@ def bare_python(core, tmp_path):
     return folder / "bin" / "python"
 
 
+@pytest.mark.both_cores
 def test_no_cryptography_anywhere(play, new_hosts, core, authority, bare_python, tmp_path):
     """The system's Python has none either."""
     (host,) = new_hosts("web9", python=interpreter(core, tmp_path, without("cryptography"), bare_python))
@@ -42,6 +43,7 @@ def test_no_cryptography_anywhere(play, new_hosts, core, authority, bare_python,
     check_failures(run_unchanged(play, host, tasks(rows, enrolment(authority))), rows)
 
 
+@pytest.mark.both_cores
 def test_cryptography_too_old(play, new_hosts, core, authority, tmp_path):
     """Its version, the one that is needed, and what to do."""
     (host,) = new_hosts("web9", python=interpreter(core, tmp_path, AGED))
@@ -71,6 +73,7 @@ def test_python_of_the_system_is_used_instead(play, new_hosts, authority, bare_p
 LIBRARIES = {"requests": "requests", "jwt": "PyJWT", "cryptography": "cryptography"}
 
 
+@pytest.mark.both_cores
 @pytest.mark.parametrize("module", LIBRARIES)
 def test_missing_on_the_controller(play, host, core, authority, tmp_path, module):
     """Its name, the Python that lacks it, and how to install it, also where Ansible came by pipx."""

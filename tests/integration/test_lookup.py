@@ -178,6 +178,7 @@ def test_tokens_to_revoke(play, lab, authority, tmp_path):
     assert status == 200 and all("%X" % int(serial) in text for serial in serials)
 
 
+@pytest.mark.both_cores
 def test_terms_times_and_sources(play, authority):
     """A token for each term; a life of one's own; options by keyword, variable and environment, in this order."""
     name = "a.example.com"
@@ -212,6 +213,7 @@ def test_terms_times_and_sources(play, authority):
     assert made["text"].startswith("x") and made["text"].count(",") == 1
 
 
+@pytest.mark.both_cores
 def test_errors_of_the_lookup(play, authority):
     """One sentence each, that names the plugin and the option, and neither password nor key."""
     expressions = {

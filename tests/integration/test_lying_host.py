@@ -134,6 +134,7 @@ def test_known_keys_of_another_type(play, liar, authority):
     assert "Traceback" not in run.output
 
 
+@pytest.mark.both_cores
 def test_a_failure_of_a_host_is_measured(play, liar, authority):
     """The words of a failure are as long as a host may make them; what else it sends is not passed on."""
     host = liar("failing", "failing")

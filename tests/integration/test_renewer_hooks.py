@@ -51,7 +51,7 @@ def test_a_command_that_fails_is_tried_until_it_was_told(play, host, authority):
     assert len(mails) == 2 and all(one.startswith("%s/site.crt: " % host.path("/etc/tls")) for one in mails)
     assert all(words in one for one in mails)
     script(host, "hook", "echo told >> %s\n" % log)
-    assert renewer("renew").startswith("told of %s/site.crt: an earlier run replaced it" % host.path("/etc/tls"))
+    assert renewer("renew").startswith("notified %s/site.crt: an earlier run replaced it" % host.path("/etc/tls"))
     assert renewer("renew") == ""
     assert log.read_text(encoding="ascii") == "told\n" and serials(host) == now
     assert (renewer.status()["site.crt"]["problem"], renewer.history("site.crt")["pending"]) == ("", False)

@@ -48,7 +48,7 @@ def test_do_again_and_absent(play, host, authority):
     assert content["certificate"]["renew_before"] == "40%" and content["ca"]["timeout"] == 9.0
     assert mode(host.path("/usr/lib/stepca/renewer.pyz")) == "0755"
 
-    # One of them leaves; what was changed by hand is put right, and shown.
+    # One of them leaves; what was changed by hand is repaired, and shown.
     gone = {**present, "entries": [entries[0], {"certificate_path": entries[1]["certificate_path"], "state": "absent"}]}
     Path(path).write_text(text + "\n", encoding="ascii")
     run = play([{"name": "one", RENEWER: gone}], diff=True, module_defaults=defaults).expect_ok()["one"]

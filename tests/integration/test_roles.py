@@ -141,6 +141,7 @@ def test_a_bad_entry_in_the_role(play, host, authority):
     assert host.path("/srv/good").exists() and not host.path("/srv/bad").exists()
 
 
+@pytest.mark.both_cores
 def test_trust_and_certificate_as_roles_of_a_play(play, host, authority):
     """In a play of one's own, with defaults for the module; tags choose; state absent takes the roots out again."""
     plays = [
@@ -168,6 +169,7 @@ def test_trust_and_certificate_as_roles_of_a_play(play, host, authority):
     assert not host.path("/etc/stepca").exists() and asked == []
 
 
+@pytest.mark.both_cores
 def test_wrong_variables_are_refused_before_anything(play, host, authority):
     """By the roles' own argument specs, in whichever list they stand."""
     wrong = {

@@ -41,6 +41,7 @@ def a_play(tasks, **keywords):
     return {"hosts": "all", "gather_facts": False, **keywords, "tasks": tasks}
 
 
+@pytest.mark.both_cores
 def test_the_nearest_source_wins(play, host, authority):
     """Each source names another provisioner; an empty value counts as not given."""
     far = {"STEPCA_URL": authority.url, "STEPCA_FINGERPRINT": authority.fingerprint}
@@ -166,6 +167,7 @@ def test_alternatives_displace_each_other(play, host, authority, policy_authorit
     assert "not a key" not in run["hidden-path"].msg
 
 
+@pytest.mark.both_cores
 def test_environment_of_a_task(play, host, authority):
     """`environment:` is for the host: it decides nothing here, and may not carry a secret there."""
     options = enrolment(authority)
@@ -187,6 +189,7 @@ def test_environment_of_a_task(play, host, authority):
     assert "the secret" not in "".join(task.msg for task in run.failed)
 
 
+@pytest.mark.both_cores
 def test_vault(play, core, authority, tmp_path):
     """Inline values in every source, and key and password files that are encrypted as a whole."""
     vault_password = tmp_path / "vault-password"

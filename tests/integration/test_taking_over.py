@@ -71,7 +71,7 @@ def test_what_fits_stays(play, host, authority, step, by_step, tmp_path):
         assert (run.changed, asked.posts) == (False, []), run.result
     readable = [{"name": "mode", CERTIFICATE: pair("plain")}]
     run = play(readable, **settings).expect_ok()["mode"]
-    assert run["outcome"] == "files" and "is 0600; wanted is 0644" in " ".join(run["reasons"])
+    assert run["outcome"] == "files" and "is 0600, expected 0644" in " ".join(run["reasons"])
     assert {path.name: path.read_bytes() for path in tls.iterdir() if not path.name.startswith(".")} == before
 
     for name in ("plain", "script"):
@@ -103,11 +103,11 @@ def test_what_does_not_fit_says_why(play, host, authority, new_authority, step, 
     play([{"name": "foreign", CERTIFICATE: pair("foreign", **enrolment(stranger))}]).expect_ok()
     (tls / ".foreign.crt.stepca.json").unlink()
     entries = {
-        "names": (pair("names", sans=NAMES), "the names are dns:names.example.com; wanted are"),
+        "names": (pair("names", sans=NAMES), "the names are dns:names.example.com, expected"),
         "life": (pair("life", not_after="5h"), "wanted is not_after 5h"),
-        "type": (pair("type", key_type="ed25519"), "the key is of type ec-p256; wanted is ed25519"),
+        "type": (pair("type", key_type="ed25519"), "the key is of type ec-p256, expected ed25519"),
         "leaf": (pair("leaf"), "the chain does not lead to a trusted root"),
-        "other": (pair("other"), "the provisioner 'long' issued it; wanted is 'ansible'"),
+        "other": (pair("other"), "the provisioner 'long' issued it, expected 'ansible'"),
         "foreign": (pair("foreign"), "the chain does not lead to a trusted root"),
     }
     many = {"certificates": [entry for entry, _words in entries.values()]}

@@ -132,6 +132,6 @@ class Entry:
         elif outcome in _NEEDS_CA and dry:
             after = {"to be %s" % outcome: self.answer.reasons, "names": [str(san) for san in self.wanted.sans]}
         elif outcome == "files":
-            after = dict(after or {}, **{"put right": self.answer.reasons})
+            after = dict(after or {}, **{"repaired": self.answer.reasons})
         header = self.options["certificate_path"]
         return {"before": found or {}, "after": after or {}, "before_header": header, "after_header": header}

@@ -80,10 +80,15 @@ def _check(crl, authority, now: datetime, url: str) -> None:
             "CA. It is not believed." % (url, crl.issuer.rfc4514_string())
         )
     end = _aware(crl, "next_update")
-    if end is None or end <= now - _GRACE:
+    if end is None:
+        raise CertificateError(
+            "check_revocation: the CA's list of revoked certificates at %s has no nextUpdate, so it cannot be trusted."
+            % url
+        )
+    if end <= now - _GRACE:
         raise CertificateError(
             "check_revocation: the CA's list of revoked certificates at %s is out of date since %s. Is the CA's clock right, and "
-            "does it renew its list (crl in ca.json)?" % (url, durations.format_time(end) if end else "ever")
+            "does it renew its list (crl in ca.json)?" % (url, durations.format_time(end))
         )
 
 

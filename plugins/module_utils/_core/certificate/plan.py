@@ -99,7 +99,7 @@ def _cheapest(wanted, found: Found, by_host: bool) -> tuple:
 
 def _key_type(wanted, key) -> list:
     found = keys.type_of(key)
-    return ["the key is of type %s; wanted is %s" % (found, wanted.key_type)] if found != wanted.key_type else []
+    return ["the key is of type %s, expected %s" % (found, wanted.key_type)] if found != wanted.key_type else []
 
 
 def _pair(wanted, found: Found) -> list:
@@ -118,11 +118,9 @@ def _names(wanted, found: Found) -> list:
     reasons = []
     wanted_names = [str(san) for san in wanted.sans]
     if set(has) != set(wanted.sans) and set(then.get("names") or []) != set(wanted_names):
-        reasons.append(
-            "the names are %s; wanted are %s" % (", ".join(map(str, has)) or "none", ", ".join(wanted_names))
-        )
+        reasons.append("the names are %s, expected %s" % (", ".join(map(str, has)) or "none", ", ".join(wanted_names)))
     if wanted.common_name_given and wanted.common_name not in (common_name, then.get("common_name")):
-        reasons.append("the commonName is %r; wanted is %r" % (common_name, wanted.common_name))
+        reasons.append("the commonName is %r, expected %r" % (common_name, wanted.common_name))
     return reasons
 
 
@@ -136,7 +134,7 @@ def _life_asked_for(wanted, found: Found) -> list:
             then_asked = record.asked_limit(found.record, option)
             if then_asked != now_asked:
                 then_text = durations.format_limit(then_asked) or "the CA's own"
-                reasons.append("%s was %s; wanted is %s" % (option, then_text, durations.format_limit(now_asked)))
+                reasons.append("%s was %s, expected %s" % (option, then_text, durations.format_limit(now_asked)))
         else:
             reasons += _measured(option, now_asked, found.chain[0])
     # A begin that the task asks for may be long past when the certificate is issued, and is no part of its life here.
@@ -144,7 +142,7 @@ def _life_asked_for(wanted, found: Found) -> list:
     span = certificates.not_after(found.chain[0]) - since
     if wanted.max_lifetime and span > wanted.max_lifetime + BACKDATE:
         reasons.append(
-            "the certificate lives for %s; wanted is at most %s (max_lifetime)"
+            "the certificate lives for %s, expected at most %s (max_lifetime)"
             % (durations.format_duration(span), durations.format_duration(wanted.max_lifetime))
         )
     return reasons
@@ -155,12 +153,12 @@ def _measured(option: str, asked, leaf) -> list:
     if isinstance(asked, datetime):
         has = getattr(certificates, option)(leaf)
         if abs(has - asked) > timedelta(seconds=1):
-            return ["%s is %s; wanted is %s" % (option, durations.format_time(has), durations.format_time(asked))]
+            return ["%s is %s, expected %s" % (option, durations.format_time(has), durations.format_time(asked))]
     elif option == "not_after":
         span = certificates.not_after(leaf) - certificates.not_before(leaf)
         if not asked - timedelta(seconds=1) <= span <= asked + BACKDATE:
             return [
-                "the certificate lives for %s; wanted is not_after %s"
+                "the certificate lives for %s, expected not_after %s"
                 % (durations.format_duration(span), durations.format_duration(asked))
             ]
     return []
@@ -172,7 +170,7 @@ def _template(wanted, found: Found) -> list:
     then, now = found.record["asked"].get("template_data"), record.template_digest(wanted.template_data)
     if then == now:
         return []
-    return ["template_data was %s; wanted is %s" % (_digest_in_words(then), _digest_in_words(now))]
+    return ["template_data was %s, expected %s" % (_digest_in_words(then), _digest_in_words(now))]
 
 
 def _digest_in_words(digest) -> str:
@@ -183,7 +181,7 @@ def _first_issued(wanted, found: Found) -> list:
     since = record.issued_at(found.record, found.chain)
     if wanted.issued_since and since < wanted.issued_since:
         return [
-            "it was first issued on %s; wanted is since %s (issued_since)"
+            "it was first issued on %s, expected since %s (issued_since)"
             % (durations.format_time(since), durations.format_time(wanted.issued_since))
         ]
     return []
@@ -192,7 +190,7 @@ def _first_issued(wanted, found: Found) -> list:
 def _provisioner(name: Optional[str], leaf) -> list:
     has, _key_id = certificates.provisioner(leaf)
     if name and has and has != name:
-        return ["the provisioner %r issued it; wanted is %r" % (has, name)]
+        return ["the provisioner %r issued it, expected %r" % (has, name)]
     return []
 
 

@@ -34,7 +34,7 @@ def examine(wanted, context: fileset.Context) -> Answer:
         remove(wanted)
     return Answer(
         outcome="removed" if there else "none",
-        reasons=[] if needs_roots else ["%s is there; wanted is none" % one for one in there],
+        reasons=[] if needs_roots else ["%s is there, expected none" % one for one in there],
         warnings=warnings,
         certificate=certificates.facts(chain, wanted.renew_before, wanted.certificate_path) if chain else None,
         needs_roots=needs_roots,

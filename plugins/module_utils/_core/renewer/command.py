@@ -161,7 +161,7 @@ def _renew_one(path: str, told, learnt: dict, locked_out) -> bool:
 
 
 def _past_tense(outcome: str, subject: str) -> str:
-    return "%s %s" % ("put right" if outcome == "files" else outcome, subject)
+    return "%s %s" % ("repaired" if outcome == "files" else outcome, subject)
 
 
 def _status(told) -> int:

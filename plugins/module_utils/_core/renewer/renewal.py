@@ -76,7 +76,10 @@ class Renewal:
         if self._past.pending:
             self._tell(context, former)
             if outcome == "none":
-                outcome, reasons = "told of", ["an earlier run replaced it, and those who use it did not know"]
+                outcome, reasons = (
+                    "notified",
+                    ["an earlier run replaced it and ended before it notified those who use it"],
+                )
         else:
             with suppress(TransportError):  # what does not run reads its files when it starts
                 served.refuse_another(self._one)

@@ -214,14 +214,14 @@ def _compare_roots(wanted: Wanted, plan: Plan, path: str, roots) -> None:
     plan.after[path] = sorted(certificates.fingerprint(root) for root in roots) if wanted.present else []
     if not wanted.present:
         if found is not None:
-            plan.reasons.append("%s is there; wanted is none" % path)
+            plan.reasons.append("%s is there, expected none" % path)
             plan.writes[path] = None
     elif found is None:
         plan.reasons.append("%s is missing" % path)
         plan.writes[path] = certificates.to_pem(roots)
     elif has != {certificates.fingerprint(root) for root in roots}:
         plan.reasons.append(
-            "%s holds the roots %s; wanted are %s" % (path, _short(has), _short(map(certificates.fingerprint, roots)))
+            "%s holds the roots %s, expected %s" % (path, _short(has), _short(map(certificates.fingerprint, roots)))
         )
         plan.writes[path] = certificates.to_pem(roots)
     if path in plan.writes and _is_foreign(path):
@@ -247,7 +247,7 @@ def _compare_defaults(wanted: Wanted, plan: Plan) -> None:
     plan.before[path] = {name: found.get(name) for name in ours}
     plan.after[path] = ours
     plan.reasons += [
-        "%s in %s is %s; wanted is %s" % (name, path, found.get(name) or "none", ours[name] or "none")
+        "%s in %s is %s, expected %s" % (name, path, found.get(name) or "none", ours[name] or "none")
         for name in differing
     ]
     if differing:
@@ -274,7 +274,7 @@ def _compare_store(wanted: Wanted, plan: Plan, roots, held: dict) -> None:
                 plan.reasons.append("the system's bundle %s still has the root %s" % (store.bundle, one))
                 plan.gone.append(os.path.basename(path))
         elif not owners:
-            plan.reasons.append("%s is there; wanted is none" % path)
+            plan.reasons.append("%s is there, expected none" % path)
             plan.anchors[path] = None
             plan.gone.append(os.path.basename(path))
         elif owners != found.owners and found.root:
@@ -293,7 +293,7 @@ def _compare_anchor(plan: Plan, path: str, found: Optional[stores.Anchor], root,
         plan.reasons.append("%s holds something else than this root" % path)
         plan.foreign += [path] if not found.owners and reading.read(path).strip() else []
     elif found.owners != owners:
-        plan.reasons.append("%s is there for %s; wanted is %s" % (path, _told(found.owners), _told(owners)))
+        plan.reasons.append("%s is there for %s, expected %s" % (path, _told(found.owners), _told(owners)))
     else:
         if stores.lacks(plan.store, root):
             plan.reasons.append("the system's bundle %s lacks the root %s" % (plan.store.bundle, one))
@@ -382,7 +382,7 @@ def _compare_folders(wanted: Wanted, plan: Plan) -> None:
             plan.folders += [folder for folder in made if wanted.root_path.startswith(folder + os.sep)]
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
             pass
-        plan.reasons.append("%s is there; wanted is none" % path)
+        plan.reasons.append("%s is there, expected none" % path)
         plan.writes[path] = None
 
 

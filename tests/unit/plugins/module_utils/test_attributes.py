@@ -132,7 +132,7 @@ def test_a_file_in_its_place_is_looked_at_or_mended(tmp_path, dry, look):
     path.chmod(0o644)
     module = Ansible()
     said = Attributes(module, {"key": {}}, dry)(str(path), "key", look=look)
-    assert said == ["the mode of %s is 0644; wanted is 0600" % path]
+    assert said == ["the mode of %s is 0644, expected 0600" % path]
     assert path.stat().st_mode & 0o777 == (0o644 if dry or look else 0o600)
     assert module.check_mode is False
 
@@ -143,7 +143,7 @@ def test_with_an_acl_the_mode_without_it_counts(tmp_path):
     path.write_bytes(b"")
     give_acl(path, acl_of(0o640, ("user", ALICE, 4)))
     attributes = Attributes(Ansible(), {"key": {}}, dry=False)
-    said = ["the mode of %s, without its ACL, is 0640; wanted is 0600" % path]
+    said = ["the mode of %s, without its ACL, is 0640, expected 0600" % path]
     assert Attributes(Ansible(), {"key": {}}, dry=True)(str(path), "key") == said
     assert attributes(str(path), "key", look=True) == said
     assert acl.read(str(path)) == acl_of(0o640, ("user", ALICE, 4))

@@ -204,5 +204,5 @@ def test_check_mode_says_in_words_what_is_not_known_yet(outcome):
 
 
 def test_files_that_are_put_right_are_shown():
-    result = done(entry(outcome="files", reasons=["the mode of /c was 0600; wanted is 0644"]))
-    assert result["diff"]["after"] == dict(FOUND, **{"put right": ["the mode of /c was 0600; wanted is 0644"]})
+    result = done(entry(outcome="files", reasons=["the mode of /c was 0600, expected 0644"]))
+    assert result["diff"]["after"] == dict(FOUND, **{"repaired": ["the mode of /c was 0600, expected 0644"]})

@@ -177,3 +177,15 @@ def test_a_list_of_an_older_library_is_read(stand_in, monkeypatch):
     assert pki.NOW.strftime("on %Y-%m-%dT%H:%M:%SZ") in fetch(stand_in).sentence(7)
     stand_in.say[CRL] = [(200, stand_in.crl(end=pki.NOW - timedelta(hours=1)))]
     assert "is out of date since" in refused(stand_in)
+
+
+class Endless(Naive):
+    """One that does not say when the next comes."""
+
+    next_update = None
+
+
+def test_a_list_without_an_end_cannot_be_trusted(stand_in, monkeypatch):
+    real = x509.load_der_x509_crl
+    monkeypatch.setattr(x509, "load_der_x509_crl", lambda der: Endless(real(der)))
+    assert "/1.0/crl has no nextUpdate, so it cannot be trusted." in refused(stand_in)

@@ -103,7 +103,7 @@ def test_drift_is_issued_anew_with_a_new_key(tmp_path):
     enrol(tmp_path)
     former = pair_of(tmp_path)
     answer = examine.examine(ask(tmp_path, sans=["a.example", "b.example"]), context())
-    assert answer.reasons == ["the names are dns:a.example; wanted are dns:a.example, dns:b.example"]
+    assert answer.reasons == ["the names are dns:a.example, expected dns:a.example, dns:b.example"]
     assert answer.certificate["sans"] == ["dns:a.example"]
     assert pair_of(tmp_path) == former
     enrol(tmp_path, sans=["a.example", "b.example"])

@@ -223,7 +223,7 @@ def test_an_interrupted_replacement_is_finished_by_the_next_run(interrupted):
 def test_an_interrupted_replacement_is_finished_before_anything_else_is_due(interrupted):
     answer = examine.examine(ask(interrupted, sans=["c.example"]), context())
     assert answer.outcome == "issued"
-    assert answer.reasons == ["the names are dns:b.example; wanted are dns:c.example"]
+    assert answer.reasons == ["the names are dns:b.example, expected dns:c.example"]
     assert_whole(interrupted, NEW)
     issue.accept(ask(interrupted, sans=["c.example"]), context(), CA.sign(answer.csr), answer.digest, ISSUED_AT)
     assert_whole(interrupted, ["c.example"])

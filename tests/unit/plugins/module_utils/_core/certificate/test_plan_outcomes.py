@@ -118,7 +118,7 @@ DATA, OTHER = {"team": "web", "floors": [1, 2]}, {"team": "web", "floors": [2, 1
         "never": ({}, {}, []),
         "as before": ({"template_data": DATA}, {"template_data": dict(reversed(list(DATA.items())))}, []),
         "no longer asked": ({"template_data": DATA}, {}, []),
-        "for the first time": ({}, {"template_data": DATA}, ["template_data was none; wanted is SHA-256 "]),
+        "for the first time": ({}, {"template_data": DATA}, ["template_data was none, expected SHA-256 "]),
         "otherwise": ({"template_data": DATA}, {"template_data": OTHER}, ["template_data was SHA-256 "]),
         "emptied": ({"template_data": DATA}, {"template_data": {}}, ["template_data was SHA-256 "]),
     },
@@ -151,14 +151,14 @@ def renewed():
         "issued before": (
             found(record=recorded(lab().chain())),
             NOW + MINUTE,
-            ["it was first issued on 2026-07-01T12:00:00Z; wanted is since 2026-07-01T12:01:00Z (issued_since)"],
+            ["it was first issued on 2026-07-01T12:00:00Z, expected since 2026-07-01T12:01:00Z (issued_since)"],
         ),
         "a renewal is no issue": (
             renewed(),
             NOW - DAY,
-            ["it was first issued on 2026-06-01T12:00:00Z; wanted is since"],
+            ["it was first issued on 2026-06-01T12:00:00Z, expected since"],
         ),
-        "no record": (found(), NOW, ["it was first issued on 2026-07-01T11:59:00Z; wanted is since"]),
+        "no record": (found(), NOW, ["it was first issued on 2026-07-01T11:59:00Z, expected since"]),
         "no record, begins later": (found(), NOW - MINUTE, []),
         "a record that cannot be read": (
             found(record=dict(recorded(lab().chain()), issued_at="yesterday")),
@@ -188,16 +188,16 @@ BEGAN = {"not_before": TIME(NOW - DAY)}
         "longer": (
             lives(-11 * MINUTE, DAY + MINUTE),
             {},
-            ["the certificate lives for 24h12m; wanted is at most 24h (max_lifetime)"],
+            ["the certificate lives for 24h12m, expected at most 24h (max_lifetime)"],
         ),
         "a renewal": (lives(-MINUTE, DAY, issued=NOW - 9 * DAY), {}, []),
         "a begin long past, as asked": (lives(-DAY, DAY, NOW, **BEGAN), BEGAN, []),
         "a begin long past, longer": (
             lives(-DAY, DAY + HOUR, NOW, **BEGAN),
             BEGAN,
-            ["lives for 25h; wanted is at most 24h"],
+            ["lives for 25h, expected at most 24h"],
         ),
-        "a begin long past, no record": (lives(-DAY, DAY), BEGAN, ["lives for 48h; wanted is at most 24h"]),
+        "a begin long past, no record": (lives(-DAY, DAY), BEGAN, ["lives for 48h, expected at most 24h"]),
     },
 )
 def test_a_life_has_a_cap(lies, options, phrases):

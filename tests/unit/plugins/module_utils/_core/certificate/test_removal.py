@@ -63,7 +63,7 @@ def test_all_that_the_record_lists_is_removed_and_backups_stay(tmp_path):
     assert sorted(os.listdir(tmp_path)) == sorted(backups + ["other.crt", ".other.crt.stepca-new"])
     assert sorted(answer.backup_files) == [str(tmp_path / name) for name in backups]
     for name in ("site.crt", "site.key", "all", "p12", ".site.crt.stepca.json"):
-        assert "%s is there; wanted is none" % (tmp_path / name) in answer.reasons
+        assert "%s is there, expected none" % (tmp_path / name) in answer.reasons
     assert answer.certificate["sans"] == ["dns:b.example"]
 
 
@@ -249,7 +249,7 @@ def test_folders_of_others_and_those_in_use_stay(tmp_path):
     assert os.listdir(theirs) == [] and sorted(os.listdir(ours)) == [folders.MARK, "theirs"]
     theirs.rmdir()
     left = remove(ours)
-    assert (left.outcome, left.reasons) == ("removed", ["%s is there; wanted is none" % ours])
+    assert (left.outcome, left.reasons) == ("removed", ["%s is there, expected none" % ours])
     assert os.listdir(tmp_path) == []
 
 
@@ -296,7 +296,7 @@ def test_a_set_in_a_folder_of_others_is_removed_with_the_record_that_root_keeps(
     dry = remove(theirs, context(dry=True))
     answer = remove(theirs)
     assert answer == dry and (answer.outcome, answer.warnings) == ("removed", [])
-    assert "%s is there; wanted is none" % (keys / "site.key") in answer.reasons
+    assert "%s is there, expected none" % (keys / "site.key") in answer.reasons
     assert os.listdir(theirs) == [".site.crt.stepca-theirs"] and os.listdir(keys) == []
     assert os.listdir(fixture_state / "records") == []
     assert remove(theirs).outcome == "none"

@@ -93,7 +93,7 @@ def test_warnings_are_told(host, call, monkeypatch):
     host.enrol()
     monkeypatch.setattr(renewal, "run", lambda *_all, **_more: ("files", ["the mode differs"], ["look here"]))
     code, out, err = call("renew")
-    assert (code, out) == (0, "put right %s/site.crt: the mode differs\n" % host.tls)
+    assert (code, out) == (0, "repaired %s/site.crt: the mode differs\n" % host.tls)
     assert err == "warning: look here\n"
 
 

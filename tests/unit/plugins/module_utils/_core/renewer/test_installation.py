@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright: privatepki.stepca contributors
 
-"""The renewer's own files on a host: put there, put right, taken away; and whether it could ever renew what it is given."""
+"""The renewer's own files on a host: put there, repaired, taken away; and whether it could ever renew what it is given."""
 
 from __future__ import annotations
 

@@ -282,7 +282,11 @@ def test_a_failing_command_is_tried_again_until_it_was_told_once(host):
         host.renew()
     assert host.history().pending and serial(host) == new
     host.configure(good)
-    assert host.renew() == ("told of", ["an earlier run replaced it, and those who use it did not know"], [])
+    assert host.renew() == (
+        "notified",
+        ["an earlier run replaced it and ended before it notified those who use it"],
+        [],
+    )
     assert host.renew() == ("none", [], [])
     assert (host.lines(), serial(host), host.history().pending, host.history().error) == (1, new, False, "")
 
@@ -297,7 +301,7 @@ def test_services_are_told_after_a_run_that_ended_before_it_could(host, monkeypa
         patched.setattr(services, "tell", end)
         host.renew()
     assert host.lines() == 0 and host.history().pending
-    assert host.renew()[0] == "told of"
+    assert host.renew()[0] == "notified"
     assert host.lines() == 1 and not host.history().pending
 
 

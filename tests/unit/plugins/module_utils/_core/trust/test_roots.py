@@ -225,7 +225,7 @@ def test_a_root_that_the_authority_does_not_offer_is_named(roots_file):
 def test_roots_are_taken_away_with_nobodys_help(roots_file):
     bring_about(want(OLD, NEW, root_path=roots_file))
     plan = bring_about(want(OLD, NEW, root_path=roots_file, present=False), given=False)
-    assert not roots_file.exists() and plan.reasons == ["%s is there; wanted is none" % roots_file]
+    assert not roots_file.exists() and plan.reasons == ["%s is there, expected none" % roots_file]
     assert bring_about(want(OLD, root_path=roots_file, present=False), given=False).reasons == []
 
 
@@ -260,7 +260,7 @@ def test_what_else_is_in_the_defaults_of_step_stays(tmp_path):
     path = tmp_path / "config" / "defaults.json"
     path.write_text(json.dumps({"ca-url": "https://other", "redirect-url": "mine"}), encoding="utf-8")
     plan = bring_about(asked)
-    assert "ca-url in %s is https://other; wanted is https://ca.internal" % path in plan.reasons
+    assert "ca-url in %s is https://other, expected https://ca.internal" % path in plan.reasons
     assert json.loads(path.read_text(encoding="utf-8"))["redirect-url"] == "mine"
 
 
@@ -287,7 +287,7 @@ def test_what_else_is_in_the_defaults_of_step_stays_when_ours_is_taken_away(tmp_
     mine = {"redirect-url": "mine", "password-file": None}
     path.write_text(json.dumps(dict(json.loads(path.read_text(encoding="utf-8")), **mine)), encoding="utf-8")
     plan = bring_about(want(OLD, step_path=tmp_path, present=False), given=False)
-    assert "ca-url in %s is https://ca.internal; wanted is none" % path in plan.reasons
+    assert "ca-url in %s is https://ca.internal, expected none" % path in plan.reasons
     assert json.loads(path.read_text(encoding="utf-8")) == mine
     assert [one for one in tmp_path.rglob("*") if one.is_file()] == [path]
 
