@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 from ._core.certificate import options
+from ._core.renewer import defaults
 
 #: Where the CA is and whom to trust.
 CONNECTION = {
@@ -96,13 +97,13 @@ INFO = {
 HOST_INFO = {
     "certificates": {"type": "list", "elements": "dict", "default": []},
     "folders": {"type": "list", "elements": "path", "default": []},
-    "config_path": {"type": "path", "default": "/etc/stepca/renew.d"},
+    "config_path": {"type": "path", "default": defaults.CONFIGURATIONS},
 }
 
 DOCTOR = {
     "certificates": {"type": "list", "elements": "dict", "default": []},
     "renewer": {"type": "str", "choices": ["systemd", "cron", "none"], "default": "systemd"},
-    "renewer_path": {"type": "path", "default": "/usr/local/lib/stepca/renewer.pyz"},
+    "renewer_path": {"type": "path", "default": defaults.PROGRAM},
 }
 
 #: One certificate, flat; or many, each entry with the same options.
@@ -110,8 +111,8 @@ CERTIFICATE = dict(options.flat(), certificates={"type": "list", "elements": "di
 
 RENEWER = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "path": {"type": "path", "default": "/usr/local/lib/stepca/renewer.pyz"},
-    "config_path": {"type": "path", "default": "/etc/stepca/renew.d"},
+    "path": {"type": "path", "default": defaults.PROGRAM},
+    "config_path": {"type": "path", "default": defaults.CONFIGURATIONS},
     "entries": {"type": "list", "elements": "dict", "default": []},
     "interval": {"type": "str", "default": "15m"},
     "metrics_path": {"type": "path"},

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # Never run. Ansible sends a module what it finds imported, a
     from ._core.renewer import (
         command,
         configuration,
+        defaults,
         enrolment,
         history,
         installation,

@@ -56,3 +56,12 @@ def test_the_action_group_is_complete():
     assert group == sorted(group)
     # It makes a CA of its own, and takes no option of another.
     assert {*group, "stepca_disposable_ca"} == plugins("modules") == plugins("action")
+
+
+def test_the_role_puts_the_renewer_where_the_module_does():
+    role = load("roles/certificate/defaults/main.yml")
+    own = _options.RENEWER
+    assert (role["stepca_renewer_path"], role["stepca_renewer_config_path"]) == (
+        own["path"]["default"],
+        own["config_path"]["default"],
+    )

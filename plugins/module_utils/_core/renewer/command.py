@@ -20,7 +20,7 @@ from .. import durations, library
 from ..certificate import record
 from ..errors import HostFileError, OptionError, StepCAError
 from ..files import folders, locks, places
-from . import configuration, history
+from . import configuration, defaults, history
 
 _USAGE = 64  # EX_USAGE of sysexits.h: 1 and 2 are answers of status
 _ABOUT = """\
@@ -56,7 +56,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """What can be asked."""
     raw = argparse.RawDescriptionHelpFormatter
-    whole = _Parser(description=_ABOUT % configuration.FOLDER, epilog=_EXAMPLES, formatter_class=raw)
+    whole = _Parser(description=_ABOUT % defaults.CONFIGURATIONS, epilog=_EXAMPLES, formatter_class=raw)
     commands = whole.add_subparsers(dest="command", metavar="renew | status | enrol")
     renew = commands.add_parser(
         "renew", help="renew what is due", epilog=_EXAMPLES.replace("%(prog)s", "renewer.pyz"), formatter_class=raw
@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     enrol.add_argument("--ca-url", action="append", metavar="URL", help="where the authority is, tried in order")
     enrol.add_argument("--ca-fingerprint", action="append", metavar="SHA256", help="fingerprint of the root to trust")
     for one in (renew, show, enrol):
-        one.add_argument("--config", default=configuration.FOLDER, metavar="FOLDER", help="default: %(default)s")
+        one.add_argument("--config", default=defaults.CONFIGURATIONS, metavar="FOLDER", help="default: %(default)s")
         one.add_argument("--state", default=history.FOLDER, metavar="FOLDER", help="default: %(default)s")
     return whole
 

@@ -23,9 +23,9 @@ from ..ca import connections
 from ..certificate import options, request
 from ..errors import HostFileError, OptionError, StepCAError
 from ..files import places, reading
+from . import defaults
 from .sandbox import refuse_odd
 
-FOLDER = "/etc/stepca/renew.d"
 VERSION = 1
 #: Options of stepca_certificate that say what a renewal makes.
 OPTIONS = tuple(name for name, option in options.OPTIONS.items() if option.renewed)
@@ -112,7 +112,8 @@ def never_renewed(entry: dict) -> str:
     if entry.get("pkcs12_password"):
         return (
             "pkcs12_password: the renewer would have to keep it in %s on the host. Give pkcs12_password_file, a file of mode "
-            "0600 on the host, or renew %s by a play (stepca_renewer: none)." % (FOLDER, asked.certificate_path)
+            "0600 on the host, or renew %s by a play (stepca_renewer: none)."
+            % (defaults.CONFIGURATIONS, asked.certificate_path)
         )
     return ""
 

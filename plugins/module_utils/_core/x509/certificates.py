@@ -18,9 +18,6 @@ from ..library import (
     InvalidSignature,
     NameOID,
     UnsupportedAlgorithm,
-    ec,
-    padding,
-    rsa,
     serialization,
     x509,
 )
@@ -188,7 +185,8 @@ def is_issued_by(certificate, issuer) -> bool:
         if hasattr(certificate, "verify_directly_issued_by"):  # cryptography >= 40
             certificate.verify_directly_issued_by(issuer)
         else:
-            _verify_signature(certificate, issuer.public_key())
+            signed, digest = certificate.tbs_certificate_bytes, certificate.signature_hash_algorithm
+            keys.verify(issuer.public_key(), certificate.signature, signed, digest)
         return True
     except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
         return False
@@ -319,21 +317,6 @@ def _whole(span: timedelta) -> timedelta:
 def _may_issue(certificate) -> bool:
     constraints = _extension(certificate, ExtensionOID.BASIC_CONSTRAINTS)
     return constraints is not None and constraints.ca
-
-
-def _verify_signature(certificate, key) -> None:
-    """The signature check of cryptography < 40, which has no function for it."""
-    signature, signed, digest = (
-        certificate.signature,
-        certificate.tbs_certificate_bytes,
-        certificate.signature_hash_algorithm,
-    )
-    if isinstance(key, rsa.RSAPublicKey):
-        key.verify(signature, signed, padding.PKCS1v15(), digest)
-    elif isinstance(key, ec.EllipticCurvePublicKey):
-        key.verify(signature, signed, ec.ECDSA(digest))
-    else:
-        key.verify(signature, signed)
 
 
 def _subject(certificate) -> str:

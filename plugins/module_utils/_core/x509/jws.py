@@ -72,16 +72,12 @@ def _sign(key, algorithm: str, content: bytes) -> bytes:
 
 
 def _verify(key, algorithm: str, signature: bytes, content: bytes) -> None:
-    if isinstance(key, ec.EllipticCurvePublicKey):
+    if isinstance(key, ec.EllipticCurvePublicKey):  # of which a token has the two numbers alone (RFC 7518, 3.4)
         half = len(signature) // 2
         numbers = int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big")
-        key.verify(utils.encode_dss_signature(*numbers), content, ec.ECDSA(_digest(algorithm)))
-    elif isinstance(key, rsa.RSAPublicKey):
-        digest = _digest(algorithm)
-        pss = padding.PSS(padding.MGF1(digest), digest.digest_size)
-        key.verify(signature, content, pss if algorithm.startswith("PS") else padding.PKCS1v15(), digest)
-    else:
-        key.verify(signature, content)
+        signature = utils.encode_dss_signature(*numbers)
+    digest = _digest(algorithm) if isinstance(key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)) else None
+    keys.verify(key, signature, content, digest, pss=algorithm.startswith("PS"))
 
 
 def _digest(algorithm: str):

@@ -9,7 +9,7 @@ import hashlib
 
 from ..errors import HostFileError
 from ..files import reading
-from ..library import UnsupportedAlgorithm, ec, ed25519, rsa, serialization
+from ..library import UnsupportedAlgorithm, ec, ed25519, padding, rsa, serialization
 
 KEY_TYPES = ("ec-p256", "ec-p384", "ec-p521", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519")
 _CURVES = {"p256": "SECP256R1", "p384": "SECP384R1", "p521": "SECP521R1"}
@@ -35,6 +35,17 @@ def type_of(key) -> str:
     if isinstance(key, (ed25519.Ed25519PrivateKey, ed25519.Ed25519PublicKey)):
         return "ed25519"
     return type(key).__name__.strip("_")
+
+
+def verify(key, signature: bytes, content: bytes, digest, pss: bool = False) -> None:
+    """InvalidSignature unless the private half of this public key signed this with this digest (None for Ed25519)."""
+    if isinstance(key, rsa.RSAPublicKey):
+        salted = padding.PSS(padding.MGF1(digest), digest.digest_size) if pss else padding.PKCS1v15()
+        key.verify(signature, content, salted, digest)
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(signature, content, ec.ECDSA(digest))
+    else:
+        key.verify(signature, content)
 
 
 def to_pem(key) -> bytes:

@@ -19,6 +19,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.files impo
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import (
     command,
     configuration,
+    defaults,
     history,
     renewal,
     status,
@@ -138,7 +139,7 @@ def test_metrics(host, call, tmp_path):
 def test_help_teaches(call, capsys):
     assert command.main([]) == 0
     said = capsys.readouterr().out
-    assert all(word in said for word in ("renew", "status", "enrol", configuration.FOLDER, "examples:"))
+    assert all(word in said for word in ("renew", "status", "enrol", defaults.CONFIGURATIONS, "examples:"))
     for name in ("renew", "status", "enrol"):
         with pytest.raises(SystemExit) as end:
             command.main([name, "--help"])
