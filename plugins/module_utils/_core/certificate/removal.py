@@ -30,9 +30,7 @@ def examine(wanted, context: fileset.Context) -> Answer:
     warnings = _spared(wanted, kept)
     if wanted.revoke and chain and roots and not former["revocable"]:
         warnings.append("%s is removed, but not revoked: this CA did not issue it." % wanted.certificate_path)
-    if not context.dry and not needs_roots and not former["revocable"]:
-        remove(wanted)
-    return Answer(
+    answer = Answer(
         outcome="removed" if there else "none",
         reasons=[] if needs_roots else ["%s is there, expected none" % one for one in there],
         warnings=warnings,
@@ -41,6 +39,9 @@ def examine(wanted, context: fileset.Context) -> Answer:
         backup_files=_backups(wanted, kept),
         **former,
     )
+    if not context.dry and not needs_roots and not answer.revocable:
+        remove(wanted)
+    return answer
 
 
 def remove(wanted) -> None:
