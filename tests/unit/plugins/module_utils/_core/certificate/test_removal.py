@@ -124,6 +124,16 @@ def test_a_link_goes_with_the_file_that_it_leads_to(tmp_path):
     assert os.listdir(tmp_path) == ["real"] and os.listdir(tmp_path / "real") == []
 
 
+def test_backups_beside_the_file_that_a_link_leads_to_are_named(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "site.crt").symlink_to(tmp_path / "real" / "site.pem")
+    enrol(tmp_path)
+    enrol(tmp_path, sans=["b.example"], backup=True)
+    answer = remove(tmp_path)
+    assert str(tmp_path / "real" / ".site.pem.stepca.backup") in answer.backup_files
+    assert os.listdir(tmp_path / "real") == [".site.pem.stepca.backup"]
+
+
 def test_a_link_to_nothing_goes_too(tmp_path):
     (tmp_path / "site.crt").symlink_to(tmp_path / "nothing")
     assert remove(tmp_path).outcome == "removed"
