@@ -69,7 +69,7 @@ class CA:
         public = keys.fingerprint(request.public_key())
         added = certificates.check_issued(one_time.load(chain_pem), asked, public, self.roots, durations.now())
         self._action.warn(certificates.names_added(added, asked.certificate_path or asked.common_name))
-        return chain_pem, at(date)
+        return chain_pem, one_time.issued_at(date)
 
     def renew(self, proofs: list, asked) -> tuple:
         """(chain as PEM, when by the CA's clock) for proofs of a host; ApiError or CertificateError where it must be issued."""
@@ -79,7 +79,7 @@ class CA:
         chain_pem, date = one_time.renew(self.authority, lambda _spent: left.pop(0) if left else None)
         public = keys.fingerprint(former[0].public_key())
         certificates.check_renewed(one_time.load(chain_pem), former, asked, public, self.roots, durations.now())
-        return chain_pem, at(date)
+        return chain_pem, one_time.issued_at(date)
 
     def revoke(self, serial: str, reason: str) -> bool:
         """Revoke the certificate of this serial; False where the CA had done so before."""
@@ -114,8 +114,3 @@ def age_problem(authority: client.StepCA) -> str:
         authority.url,
         text if known else "version unknown",
     )
-
-
-def at(date) -> str:
-    """When the CA answered, RFC 3339: its own clock where it tells, else this one."""
-    return durations.format_time((date or durations.now()).replace(microsecond=0))

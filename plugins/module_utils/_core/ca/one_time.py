@@ -46,6 +46,11 @@ def _further(next_token, longest: str):
     return lambda spent: waiting.pop() if waiting else next_token(True)
 
 
+def issued_at(date) -> str:
+    """When the CA answered, RFC 3339: by its own clock (an aware datetime) where it tells, else by this one."""
+    return durations.format_time((date or durations.now()).replace(microsecond=0))
+
+
 def load(chain_pem: str) -> list:
     """The chain in the CA's answer; CertificateError if it cannot be read."""
     try:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from .. import durations
 from ..ca import api, client, connections, diagnosis, https, one_time
 from ..errors import (
     ApiError,
@@ -26,7 +25,7 @@ from ..errors import (
 from ..files import reading
 from ..wire import Answer, Errand
 from ..x509 import certificates, csr, keys, proof
-from . import fileset, issue, removal
+from . import fileset, issue, plan, removal
 
 
 class Ladder:
@@ -90,7 +89,7 @@ class Ladder:
                 return self._install(outcome, *self._continue(outcome))
             except (ApiError, CertificateError) as error:
                 problem = str(error).rstrip(".")
-                reasons = ["it is issued anew instead of %s: %s" % (outcome, problem)]
+                reasons = [plan.issued_instead(outcome, problem)]
         if not self._tokens.get("sign"):
             why = " (it cannot be %s: %s)" % (outcome, problem) if problem else ""
             if self._without_token:
@@ -100,7 +99,7 @@ class Ladder:
         return replace(self._install("issued", *answer), reasons=reasons)
 
     def _install(self, outcome: str, chain_pem: str, date) -> Answer:
-        issued_at = durations.format_time((date or durations.now()).replace(microsecond=0))
+        issued_at = one_time.issued_at(date)
         digest, renewal = self._errand.digest, outcome != "issued"
         done = issue.accept(self._wanted, self._context, chain_pem, digest, issued_at, renewal)
         if outcome == "renewed":

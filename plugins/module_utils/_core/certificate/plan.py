@@ -84,13 +84,18 @@ def decide(wanted, found: Found, now: datetime, provisioner: Optional[str] = Non
     return plan
 
 
+def issued_instead(outcome: str, problem: str) -> str:
+    """Why a certificate that is merely due is not renewed or rekeyed."""
+    return "it is issued anew instead of %s: %s" % (outcome, problem)
+
+
 def _cheapest(wanted, found: Found, by_host: bool) -> tuple:
     """(outcome, why it is not cheaper) for a certificate that is merely due."""
     if wanted.csr_path:
         return "issued", ["the request %s is signed again, since only its key could renew" % wanted.csr_path]
     problem = found.refused or certificates.renewal_problem(found.chain[0], by_proof=not by_host)
     if problem:
-        return "issued", ["it is issued anew instead of renewed: %s" % problem]
+        return "issued", [issued_instead("renewed", problem)]
     if wanted.key_policy == "always":
         why = "key_policy is always, and a renewal by way of the controller would keep the key"
         return ("rekeyed", []) if by_host else ("issued", [why])
