@@ -262,7 +262,7 @@ def test_a_template_that_rewrites_names(play, host, authority, new_authority):
     asked_now = {"name": "both", CERTIFICATE: pair("site", sans=["site.example.com", "added.example.com"])}
     run = play([*tasks, asked_now], module_defaults=defaults).expect_ok()
     assert run["make"]["outcome"] == "issued" and run["again"]["outcome"] == "none"
-    assert "wanted are dns:site.example.com" in " ".join(run["make"]["reasons"])
+    assert "expected dns:site.example.com" in " ".join(run["make"]["reasons"])
     assert run["both"]["outcome"] == "none", "it has the names that are asked for now"
 
 

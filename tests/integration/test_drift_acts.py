@@ -197,7 +197,7 @@ def asked_in_other_ways():
     )
     keep = {"key_policy": "keep"}
     yield Case(
-        "kept", ["wanted are dns:other.example.com"], made=keep, asked={"sans": ["other.example.com"]}, fresh_key=False
+        "kept", ["expected dns:other.example.com"], made=keep, asked={"sans": ["other.example.com"]}, fresh_key=False
     )
     yield Case("longer", ["not_after was 5h, expected 6h"], "issued", {"not_after": "5h"}, {"not_after": "6h"})
     yield Case("lifetime", ["not_after was the CA's own, expected 6h"], asked={"not_after": "360m"})

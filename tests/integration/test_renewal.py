@@ -231,7 +231,7 @@ def test_without_a_provisioner(play, host, new_authority, request_from):
     before = tree(tls)
     run = play([{**task, "ignore_errors": True} for task in tasks]).expect_ok()
     words = "no option says who vouches for it. Give provisioner and provisioner_password"
-    run.expect_failure(words, "wanted are dns:other.example.com", name="names")
+    run.expect_failure(words, "expected dns:other.example.com", name="names")
     run.expect_failure(words, "the CA refused to renew it (401 Unauthorized)", name="refused")
     run.expect_failure(words, "new.crt is missing", name="nothing")
     assert (tree(tls), leftovers(host)) == (before, [])

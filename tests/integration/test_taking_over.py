@@ -104,7 +104,7 @@ def test_what_does_not_fit_says_why(play, host, authority, new_authority, step, 
     (tls / ".foreign.crt.stepca.json").unlink()
     entries = {
         "names": (pair("names", sans=NAMES), "the names are dns:names.example.com, expected"),
-        "life": (pair("life", not_after="5h"), "wanted is not_after 5h"),
+        "life": (pair("life", not_after="5h"), "expected not_after 5h"),
         "type": (pair("type", key_type="ed25519"), "the key is of type ec-p256, expected ed25519"),
         "leaf": (pair("leaf"), "the chain does not lead to a trusted root"),
         "other": (pair("other"), "the provisioner 'long' issued it, expected 'ansible'"),

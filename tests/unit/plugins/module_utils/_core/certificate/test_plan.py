@@ -129,13 +129,13 @@ NAMES = [
     case(
         "template, no record",
         found(TEMPLATED),
-        ["wanted are dns:web.example.com", "the commonName is"],
+        ["expected dns:web.example.com", "the commonName is"],
         common_name="Web",
     ),
     case(
         "template, asked otherwise now",
         found(TEMPLATED, record=ASKED),
-        ["wanted are dns:web.example.com, dns:c.example"],
+        ["expected dns:web.example.com, dns:c.example"],
         sans=["web.example.com", "c.example"],
     ),
     case(

@@ -58,7 +58,7 @@ def test_a_root_is_rotated(roots_file, steps):
         plan = bring_about(want(*step, root_path=roots_file))
         assert roots_file.read_text(encoding="ascii") == "".join(one.root_pem for one in step)
     assert "holds the roots %s..." % min(OLD.fingerprint, NEW.fingerprint)[:16] in plan.reasons[0]
-    assert plan.reasons[0].endswith("wanted are %s..." % NEW.fingerprint[:16])
+    assert plan.reasons[0].endswith("expected %s..." % NEW.fingerprint[:16])
 
 
 def test_the_end_of_a_rotation_needs_nobody(roots_file):
