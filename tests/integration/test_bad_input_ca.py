@@ -62,7 +62,7 @@ def key_rows(authority):
         Row("no encrypted key", handed, hidden),
         Row(
             "nobody vouches",
-            ["A certificate is due (force is true).", "no option says who vouches", "provisioner_password"],
+            ["A certificate is due (force is true), and", "no option says who vouches", "provisioner_password"],
         ),
     ]
 
