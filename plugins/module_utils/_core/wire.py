@@ -134,9 +134,9 @@ def _default(one):
     return one.default if one.default is not MISSING or one.default_factory is MISSING else one.default_factory()
 
 
-def _read_by(reads):
-    """A member with this reader, which also tells its default: what is read where nothing is said."""
-    return field(default_factory=lambda: reads(None), metadata={"reads": reads})
+def _by(reads) -> dict:
+    """What `field` is told of a member with this reader, whose default is what is read where nothing is said."""
+    return {"default_factory": lambda: reads(None), "metadata": {"reads": reads}}
 
 
 @dataclass(frozen=True)
@@ -201,24 +201,26 @@ class Answer(Value):
     found; failed, msg, overtaken (somebody else was faster): what went wrong, maybe after it was installed.
     """
 
-    outcome: str = _read_by(choice(OUTCOMES, "none"))
-    reasons: list = _read_by(texts)
-    warnings: list = _read_by(texts)
-    certificate: Optional[dict] = _read_by(facts)
-    needs_roots: bool = _read_by(flag)
-    revocable: bool = _read_by(flag)
-    former: str = _read_by(pem)
-    former_roots: str = _read_by(pem)
-    holding: str = _read_by(lambda given: "".join(proofs([given])))
-    revoked: bool = _read_by(flag)
-    backup_files: list = _read_by(texts)
-    ca_url: Optional[str] = _read_by(text)
-    proofs: list = _read_by(proofs)
-    csr: Optional[str] = _read_by(lambda given: text(given, _LONGEST_CHAIN + 1))  # whoever loads it refuses the longest
-    digest: Optional[str] = _read_by(text)
-    failed: bool = _read_by(flag)
-    msg: Optional[str] = _read_by(text)
-    overtaken: bool = _read_by(flag)
+    outcome: str = field(**_by(choice(OUTCOMES, "none")))
+    reasons: list = field(**_by(texts))
+    warnings: list = field(**_by(texts))
+    certificate: Optional[dict] = field(**_by(facts))
+    needs_roots: bool = field(**_by(flag))
+    revocable: bool = field(**_by(flag))
+    former: str = field(**_by(pem))
+    former_roots: str = field(**_by(pem))
+    holding: str = field(**_by(lambda given: "".join(proofs([given]))))
+    revoked: bool = field(**_by(flag))
+    backup_files: list = field(**_by(texts))
+    ca_url: Optional[str] = field(**_by(text))
+    proofs: list = field(**_by(proofs))
+    csr: Optional[str] = field(
+        **_by(lambda given: text(given, _LONGEST_CHAIN + 1))
+    )  # whoever loads it refuses the longest
+    digest: Optional[str] = field(**_by(text))
+    failed: bool = field(**_by(flag))
+    msg: Optional[str] = field(**_by(text))
+    overtaken: bool = field(**_by(flag))
 
     @classmethod
     def from_json(cls, given: dict):
