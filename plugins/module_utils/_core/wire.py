@@ -229,4 +229,5 @@ class Answer(Value):
             return super().from_json(dict(given, failed=False, msg=None, overtaken=False))
         failure = {"failed": True, "msg": text(given.get("msg")) or "The host gives no reason."}
         failure["overtaken"] = given.get("overtaken")
-        return super().from_json(dict(given, **failure) if given.get("outcome") else failure)
+        was_done = given.get("outcome") in OUTCOMES[1:]
+        return super().from_json(dict(given, **failure) if was_done else failure)
