@@ -26,7 +26,7 @@ _FOUND = wire.shape(
     python=_word,
     cryptography=_word,
     now=_word,
-    route=wire.listed(wire.shape(url=_word, problem=_word)),
+    route=wire.listed(wire.shape(url=_word, problem=_word), most=20),
     renewer=_word,
     systemd=wire.shape(enabled=_word, active=_word, result=_word),
     cron=wire.flag,

@@ -18,13 +18,13 @@ _ROW = wire.shape(
     known_by=wire.choice(survey.KNOWN_BY, "folder"),
     state=wire.choice(status.STATES, "failing"),
     not_after=wire.text,
-    days_left=wire.number,
+    days_left=lambda given: given if isinstance(given, float) else None,
     served=wire.known,
     last_success=wire.text,
     last_error=wire.text,
     certificate=wire.facts,
 )
-_FOUND = wire.shape(certificates=wire.listed(_ROW), problems=wire.texts)
+_FOUND = wire.shape(certificates=wire.listed(_ROW, most=10000), problems=wire.texts)
 
 
 class ActionModule(StepCAAction):

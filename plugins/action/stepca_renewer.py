@@ -30,7 +30,10 @@ _DONE = wire.shape(
     too_wide=wire.texts,
     configurations=wire.texts,
     backup_files=wire.texts,
-    diff=wire.listed(wire.shape(before_header=_content, after_header=_content, before=_content, after=_content)),
+    # One for each file of a host, which may have more certificates than other lists have members.
+    diff=wire.listed(
+        wire.shape(before_header=_content, after_header=_content, before=_content, after=_content), most=10000
+    ),
 )
 #: What a renewal has no use for, and what the host need not hold twice.
 _STAYS_HERE = ("pkcs12_password", "template_data")

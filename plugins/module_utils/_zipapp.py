@@ -10,7 +10,6 @@ __all__ = ["build"]
 import importlib
 import io
 import pkgutil
-import sys
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -89,14 +88,13 @@ def build() -> bytes:
     return b"#!/usr/bin/env python3\n" + stream.getvalue()
 
 
-def _sources(package: str = _core.__name__, folder: str = "") -> dict:
+def _sources(package=_core, folder: str = "") -> dict:
     """{path below _core: content} of all its files, which may lie in a folder or in the zip that Ansible sends."""
     found = {folder + "__init__.py": b""}
-    for _finder, name, is_package in pkgutil.iter_modules(sys.modules[package].__path__):
+    for _finder, name, is_package in pkgutil.iter_modules(package.__path__):
         if is_package:
-            found.update(
-                _sources(importlib.import_module("%s.%s" % (package, name)).__name__, "%s%s/" % (folder, name))
-            )
+            inner = importlib.import_module("%s.%s" % (package.__name__, name))
+            found.update(_sources(inner, "%s%s/" % (folder, name)))
         else:
-            found["%s%s.py" % (folder, name)] = pkgutil.get_data(package, name + ".py")
+            found["%s%s.py" % (folder, name)] = pkgutil.get_data(package.__name__, name + ".py")
     return found

@@ -84,11 +84,11 @@ def shape(**readers):
     return read
 
 
-def listed(reads):
-    """A reader of a list of such objects; what is none is left out."""
+def listed(reads, most: int = _MOST):
+    """A reader of a list of such objects, cut to this number; what is none is left out."""
 
     def read(given):
-        members = [reads(one) for one in given[:_MOST]] if isinstance(given, list) else []
+        members = [reads(one) for one in given[:most]] if isinstance(given, list) else []
         return [one for one in members if one is not None]
 
     return read

@@ -208,6 +208,7 @@ def test_a_shape_has_its_members_whatever_is_given():
     assert row(None) is None and row([]) is None
     assert wire.listed(row)([{}, None, "x"] * 200) == [{"path": None, "state": "failing"}] * 34
     assert wire.listed(row)({"path": "/c"}) == []
+    assert len(wire.listed(row)([{}] * 5000)) == 100 and len(wire.listed(row, most=4000)([{}] * 5000)) == 4000
 
 
 def test_a_diff_is_cut_in_depth_and_width():
