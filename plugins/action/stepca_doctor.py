@@ -18,17 +18,13 @@ from ..plugin_utils._action import StepCAAction, TaskFailed
 _SET_UP = "Run the role certificate on this host."
 
 
-def _word(given) -> str:
-    return wire.text(given) or ""
-
-
 _FOUND = wire.shape(
-    python=_word,
-    cryptography=_word,
-    now=_word,
-    route=wire.listed(wire.shape(url=_word, problem=_word), most=20),
-    renewer=_word,
-    systemd=wire.shape(enabled=_word, active=_word, result=_word),
+    python=wire.word,
+    cryptography=wire.word,
+    now=wire.word,
+    route=wire.listed(wire.shape(url=wire.word, problem=wire.word), most=20),
+    renewer=wire.word,
+    systemd=wire.shape(enabled=wire.word, active=wire.word, result=wire.word),
     cron=wire.flag,
 )
 

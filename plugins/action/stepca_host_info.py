@@ -14,7 +14,7 @@ from ..plugin_utils._action import StepCAAction, roots_pem
 _SENT = ("certificate_path", "key_path", "renew_before")
 _ROW = wire.shape(
     certificate_path=wire.text,
-    problem=lambda given: wire.text(given) or "",
+    problem=wire.word,
     known_by=wire.choice(survey.KNOWN_BY, "folder"),
     state=wire.choice(status.STATES, "failing"),
     not_after=wire.text,

@@ -18,7 +18,7 @@ _CERTIFICATE = "privatepki.stepca.stepca_certificate"
 
 
 def _content(given) -> str:
-    return wire.text(given, 100000) or ""
+    return wire.word(given, 100000)
 
 
 _DONE = wire.shape(

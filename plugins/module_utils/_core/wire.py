@@ -25,9 +25,19 @@ def text(given, longest: int = _LONGEST) -> Optional[str]:
     return given[:longest] if isinstance(given, str) else None
 
 
+def word(given, longest: int = _LONGEST) -> str:
+    """The same, but "" for anything else."""
+    return text(given, longest) or ""
+
+
 def pem(given) -> str:
     """A text as long as a chain may be; "" for anything else."""
-    return text(given, _LONGEST_CHAIN) or ""
+    return word(given, _LONGEST_CHAIN)
+
+
+def csr(given) -> Optional[str]:
+    """A text one character longer than a request may be: whoever loads it refuses it then."""
+    return text(given, _LONGEST_CHAIN + 1)
 
 
 def texts(given) -> list:
@@ -214,9 +224,7 @@ class Answer(Value):
     backup_files: list = field(**_by(texts))
     ca_url: Optional[str] = field(**_by(text))
     proofs: list = field(**_by(proofs))
-    csr: Optional[str] = field(
-        **_by(lambda given: text(given, _LONGEST_CHAIN + 1))
-    )  # whoever loads it refuses the longest
+    csr: Optional[str] = field(**_by(csr))
     digest: Optional[str] = field(**_by(text))
     failed: bool = field(**_by(flag))
     msg: Optional[str] = field(**_by(text))
