@@ -111,7 +111,7 @@ class Ladder:
             issue.discard(self._wanted, self._errand.csr)
 
     def _next(self, purpose: str):
-        """next_one(spent) for spending: one that was never written to a connection may be tried again."""
+        """next_one(spent) for one_time: one that was never written to a connection may be tried again."""
         left = list(self._tokens.get(purpose) or [])
 
         def next_one(spent):

@@ -51,7 +51,7 @@ class Service:
 class Configuration:
     """One certificate.
 
-    options: as wanted.parse takes them; connection: connections.Connection; reload: list of Service; run_after, on_failure:
+    options: as request.parse takes them; connection: connections.Connection; reload: list of Service; run_after, on_failure:
     lists of words; rollback: bool; served: (host, port) or None; only_by_play: why it is never renewed here, or "".
     """
 
