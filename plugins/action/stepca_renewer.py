@@ -65,10 +65,10 @@ class ActionModule(StepCAAction):
         """One entry with the defaults that stepca_certificate has in this play, its names in normal form."""
         given = {name: defaults[name] for name in options.SHARED if name in defaults}
         entry = dict(entry, **{name: value for name, value in given.items() if entry.get(name) is None})
-        asked = understand(entry)
-        for option, path, _kind in asked.written():
+        wanted = understand(entry)
+        for option, path, _kind in wanted.written():
             sandbox.refuse_odd(path, option)
-        if asked.state == "present":
+        if wanted.state == "present":
             configuration.check_hooks(entry)
             entry["only_by_play"] = configuration.never_renewed(entry)
             if entry["only_by_play"] and self.options["unrenewable"] == "fail":

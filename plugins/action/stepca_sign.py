@@ -26,11 +26,11 @@ class ActionModule(StepCAAction):
     OPTIONS = _options.SIGN
 
     def act(self) -> dict:
-        asked = self._asked()
+        wanted = self._asked()
         ca = CA(self)
-        ca.credential.check_request(asked)
+        ca.credential.check_request(wanted)
         try:
-            request = judge_request(self.options["csr"], asked)
+            request = judge_request(self.options["csr"], wanted)
         except CsrError as error:
             raise CsrError("csr: %s" % error) from None
         result = {"changed": True, "certificate": None, "certificate_pem": None, "chain_pem": None}
@@ -38,8 +38,8 @@ class ActionModule(StepCAAction):
             return result
         if isinstance(ca.credential, Nobody):
             raise nobody_vouches("A certificate is asked for")
-        chain = one_time.load(ca.sign(request, asked)[0])
-        facts = certificates.facts(chain, asked.renew_before, None)
+        chain = one_time.load(ca.sign(request, wanted)[0])
+        facts = certificates.facts(chain, wanted.renew_before, None)
         return {
             "changed": True,
             "certificate": facts,
@@ -54,6 +54,6 @@ class ActionModule(StepCAAction):
         if not options["sans"] and options.get("common_name"):
             options["common_name"] = _idna.to_ascii(options["common_name"])
         data = plain_data(options.get("template_data"))
-        asked = request.parse(dict(options, template_data=data, certificate_path="-", csr_path="csr"))
-        request.refuse_past(asked, durations.now())
-        return replace(asked, certificate_path="")
+        wanted = request.parse(dict(options, template_data=data, certificate_path="-", csr_path="csr"))
+        request.refuse_past(wanted, durations.now())
+        return replace(wanted, certificate_path="")

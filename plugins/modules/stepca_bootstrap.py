@@ -197,8 +197,10 @@ def work(module, connection):
         module.exit_json(changed=False, needs_roots=True)
     warnings, backups = plan.warnings, []
     if not module.check_mode:
-        told, backups = roots.apply(wanted, plan, Attributes(module, attributes, module.check_mode), module.run_command)
-        warnings += told
+        applied, backups = roots.apply(
+            wanted, plan, Attributes(module, attributes, module.check_mode), module.run_command
+        )
+        warnings += applied
     module.exit_json(
         changed=bool(plan.reasons),
         needs_roots=False,

@@ -614,11 +614,11 @@ def run_errand(module, terms, entry, errand, tokens, learnt):
     return wire.Answer()
 
 
-def answer_for(module, terms, told, index, entry, learnt):
+def answer_for(module, terms, exchange, index, entry, learnt):
     """One entry's answer; what fails for it fails for it alone."""
-    item, tokens = told["items"][index], (module.params["_tokens"] or {}).get(str(index), {})
+    item, tokens = exchange["items"][index], (module.params["_tokens"] or {}).get(str(index), {})
     try:
-        if told["step"] == "examine":
+        if exchange["step"] == "examine":
             return examine_one(module, terms, entry, wire.Question.from_json(item), learnt)
         return run_errand(module, terms, entry, wire.Errand.from_json(item), tokens, learnt)
     except StepCAError as error:
@@ -630,10 +630,10 @@ def main():
     module = AnsibleModule(argument_spec=_options.spec(_options.CERTIFICATE), supports_check_mode=True)
     _options.refuse_bypass(module)
     _cryptography.ensure(module)
-    told, learnt = module.params["_exchange"], {}
-    terms = wire.Terms.from_json(told["terms"])
+    exchange, learnt = module.params["_exchange"], {}
+    terms = wire.Terms.from_json(exchange["terms"])
     answers = [
-        answer_for(module, terms, told, index, entry, learnt)
+        answer_for(module, terms, exchange, index, entry, learnt)
         for index, entry in enumerate(request.entries(module.params))
     ]
     changed = any(answer.outcome in ("files", "removed") for answer in answers)

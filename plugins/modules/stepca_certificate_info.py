@@ -108,15 +108,17 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 impor
 
 def look(params):
     """The module's answer."""
-    told = params["_exchange"]
-    now = durations.parse_time(told["now"], "now")
+    exchange = params["_exchange"]
+    now = durations.parse_time(exchange["now"], "now")
     threshold = durations.parse_threshold(params["renew_before"], "renew_before")
     path = places.resolve(params["certificate_path"], "certificate_path")
-    roots = certificates.load(told["roots"].encode("ascii")) if told["roots"] else None
-    authority = client.StepCA(connections.restore(told["by_host"]), https.Transport) if told["by_host"] else None
-    found = info.look(path, params["key_path"], threshold, roots, told["fingerprints"], now)
+    roots = certificates.load(exchange["roots"].encode("ascii")) if exchange["roots"] else None
+    authority = (
+        client.StepCA(connections.restore(exchange["by_host"]), https.Transport) if exchange["by_host"] else None
+    )
+    found = info.look(path, params["key_path"], threshold, roots, exchange["fingerprints"], now)
     if authority and found.get("needs_roots"):
-        found = info.look(path, params["key_path"], threshold, authority.trust(), told["fingerprints"], now)
+        found = info.look(path, params["key_path"], threshold, authority.trust(), exchange["fingerprints"], now)
     if authority and params["check_revocation"] and found["exists"]:
         serial = int(found["certificate"]["serial"])
         found["revoked"] = bool(crl.fetch(authority, now).sentence(serial))

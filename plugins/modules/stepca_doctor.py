@@ -93,8 +93,8 @@ def main():
     module = AnsibleModule(argument_spec=_options.spec(_options.DOCTOR), supports_check_mode=True)
     _options.refuse_bypass(module)
     _cryptography.ensure(module)
-    told = module.params["_exchange"]["connection"]
-    found = checkup.look(connections.restore(told) if told else None, module.params["renewer_path"])
+    exchange = module.params["_exchange"]["connection"]
+    found = checkup.look(connections.restore(exchange) if exchange else None, module.params["renewer_path"])
     module.exit_json(changed=False, **found)
 
 

@@ -129,16 +129,16 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 impor
 
 def look(params):
     """The module's answer."""
-    told = params["_exchange"]
-    now = durations.parse_time(told["now"], "now")
-    roots = certificates.load(told["roots"].encode("ascii")) if told["roots"] else None
+    exchange = params["_exchange"]
+    now = durations.parse_time(exchange["now"], "now")
+    roots = certificates.load(exchange["roots"].encode("ascii")) if exchange["roots"] else None
     return survey.look(
         params["config_path"],
         history.FOLDER,
         params["certificates"],
         params["folders"],
         roots,
-        told["fingerprints"],
+        exchange["fingerprints"],
         now,
     )
 

@@ -198,37 +198,37 @@ def main():
     module = AnsibleModule(argument_spec=_options.spec(_options.RENEWER), supports_check_mode=True)
     _options.refuse_bypass(module)
     _cryptography.ensure(module)
-    asked, told = module.params, module.params["_exchange"]
+    options, exchange = module.params, module.params["_exchange"]
     try:
-        sandbox.refuse_odd(asked["python"] or sys.executable, "python")
-        place = installation.Installation(asked["path"], asked["config_path"], module.check_mode)
-        if asked["state"] == "absent":
-            place.remove(asked["metrics_path"])
+        sandbox.refuse_odd(options["python"] or sys.executable, "python")
+        place = installation.Installation(options["path"], options["config_path"], module.check_mode)
+        if options["state"] == "absent":
+            place.remove(options["metrics_path"])
         else:
-            connection = connections.restore(told["connection"]) if told["connection"] else None
-            strict = asked["unrenewable"] == "fail"
-            place.configure(entries_of(module), connection, asked["metrics_path"], strict)
-            if place.is_idle(asked["entries"]):
-                place.remove(asked["metrics_path"])
+            connection = connections.restore(exchange["connection"]) if exchange["connection"] else None
+            strict = options["unrenewable"] == "fail"
+            place.configure(entries_of(module), connection, options["metrics_path"], strict)
+            if place.is_idle(options["entries"]):
+                place.remove(options["metrics_path"])
             else:
                 place.install(_zipapp.build())
     except StepCAError as error:
         module.fail_json(msg=str(error))
-    for sentence in place.warnings + (place.problems if asked["unrenewable"] == "warn" else []):
+    for sentence in place.warnings + (place.problems if options["unrenewable"] == "warn" else []):
         module.warn(sentence)
-    folders, too_wide = place.folders(asked["metrics_path"])
+    folders, too_wide = place.folders(options["metrics_path"])
     result = {
         "changed": bool(place.reasons),
         "reasons": place.reasons,
-        "path": asked["path"],
-        "python": asked["python"] or sys.executable,
+        "path": options["path"],
+        "python": options["python"] or sys.executable,
         "configurations": place.configurations(),
         "folders": folders,
         "too_wide": too_wide,
         "backup_files": place.backups,
         "diff": place.differences,
     }
-    if place.problems and asked["unrenewable"] == "fail":
+    if place.problems and options["unrenewable"] == "fail":
         module.fail_json(msg=" ".join(place.problems), **result)
     module.exit_json(**result)
 

@@ -58,37 +58,37 @@ class CA:
             self._revoked = crl.fetch(self.authority, durations.now())
         return self._revoked
 
-    def sign(self, request, asked) -> tuple:
+    def sign(self, request, wanted) -> tuple:
         """(chain as PEM, when by the CA's clock) for a request that was judged; the chain is checked.
 
         What is sent is not the host's text, but the request that was read from it.
         """
         self.learn_roots()
         pem = csr.to_pem(request).decode("ascii")
-        chain_pem, date = one_time.sign(self.authority, asked, pem, self.tokens_to_sign(asked, request), self.source)
+        chain_pem, date = one_time.sign(self.authority, wanted, pem, self.tokens_to_sign(wanted, request), self.source)
         public = keys.fingerprint(request.public_key())
-        added = certificates.check_issued(one_time.load(chain_pem), asked, public, self.roots, durations.now())
-        self._action.warn(certificates.names_added(added, asked.certificate_path or asked.common_name))
+        added = certificates.check_issued(one_time.load(chain_pem), wanted, public, self.roots, durations.now())
+        self._action.warn(certificates.names_added(added, wanted.certificate_path or wanted.common_name))
         return chain_pem, one_time.issued_at(date)
 
-    def renew(self, proofs: list, asked) -> tuple:
+    def renew(self, proofs: list, wanted) -> tuple:
         """(chain as PEM, when by the CA's clock) for proofs of a host; ApiError or CertificateError where it must be issued."""
-        former = _judge.judge_proofs(proofs, asked)
+        former = _judge.judge_proofs(proofs, wanted)
         self.learn_roots()
         left = list(proofs)
         chain_pem, date = one_time.renew(self.authority, lambda _spent: left.pop(0) if left else None)
         public = keys.fingerprint(former[0].public_key())
-        certificates.check_renewed(one_time.load(chain_pem), former, asked, public, self.roots, durations.now())
+        certificates.check_renewed(one_time.load(chain_pem), former, wanted, public, self.roots, durations.now())
         return chain_pem, one_time.issued_at(date)
 
     def revoke(self, serial: str, reason: str) -> bool:
         """Revoke the certificate of this serial; False where the CA had done so before."""
         return one_time.revoke(self.authority, serial, reason, self.tokens_to_revoke(serial), self.source)
 
-    def tokens_to_sign(self, asked, request):
+    def tokens_to_sign(self, wanted, request):
         """next_token(spent) for this request; see Credential.mint."""
         names = tuple(text for _kind, text in extensions.spellings(request.extensions))
-        return self._tokens(Purpose("sign", asked.common_name, names, csr.binding(request)))
+        return self._tokens(Purpose("sign", wanted.common_name, names, csr.binding(request)))
 
     def tokens_to_revoke(self, serial: str):
         """The same for revoking this serial."""

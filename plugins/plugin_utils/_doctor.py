@@ -43,9 +43,9 @@ class Findings(list):
 def controller(findings: Findings) -> None:
     """The libraries of the controller."""
     versions = _libraries.versions()
-    told = ", ".join("%s %s" % one for one in sorted(versions.items()) if one[1])
+    known = ", ".join("%s %s" % one for one in sorted(versions.items()) if one[1])
     missing = [name for name, version in versions.items() if not version]
-    found = "ansible-core %s, Python %s, %s." % (core_version, platform.python_version(), told)
+    found = "ansible-core %s, Python %s, %s." % (core_version, platform.python_version(), known)
     if missing:
         found += " Missing: %s. Install it in the environment that Ansible runs in." % ", ".join(missing)
     findings.add("controller", not missing, found)
@@ -74,14 +74,14 @@ def authority(findings: Findings, action, certificates_asked: list):
 def _url(findings: Findings, action, connection: connections.Connection, url: str) -> bool:
     """Whether the CA is well at this one of its URLs."""
     alone = action.authority(replace(connection, urls=[url], retries=0))
-    told = findings.attempt("url", lambda: client.health(alone))
-    if told is None:
+    health = findings.attempt("url", lambda: client.health(alone))
+    if health is None:
         return False
-    findings.add("url", True, "%s is well: step-ca %s." % (url, told["version"]))
+    findings.add("url", True, "%s is well: step-ca %s." % (url, health["version"]))
     old = findings.attempt("version", lambda: age_problem(alone))
     if old:
         findings.add("version", False, old)
-    skew = told["clock_skew"]
+    skew = health["clock_skew"]
     if skew is not None:
         fine = abs(skew) <= diagnosis.LEEWAY.total_seconds()
         found = "The CA's clock at %s is that of the controller." % url
@@ -114,8 +114,8 @@ def _ca_name(findings: Findings, ca: CA) -> None:
     peer = ca.authority.ask(api.HEALTH).peer
     if peer:
         names = ", ".join(sorted(san.value for san in certificates.sans(certificates.load_der(peer))))
-        asked = ", ".join(connections.audiences(ca.connection, "sign"))
-        findings.add("ca_name", True, "Tokens are for %s; the CA's certificate names %s." % (asked, names))
+        audiences = ", ".join(connections.audiences(ca.connection, "sign"))
+        findings.add("ca_name", True, "Tokens are for %s; the CA's certificate names %s." % (audiences, names))
 
 
 def _token(findings: Findings, ca: CA):
@@ -156,23 +156,23 @@ def _lifetime(findings: Findings, limits: dict, certificates_asked: list) -> Non
         findings.add(
             "renewal", False, "The provisioner forbids renewal (disableRenewal): each certificate is issued anew."
         )
-    told = ", ".join("%s %s" % (name, limits[name]) for name in _LIMITS if limits.get(name))
-    if not told:
-        told = "none of its own, so those of the whole CA hold, which it does not tell (as shipped: 5m to 24h)"
-    findings.add("lifetime", True, "Limits of the provisioner: %s." % told)
+    known = ", ".join("%s %s" % (name, limits[name]) for name in _LIMITS if limits.get(name))
+    if not known:
+        known = "none of its own, so those of the whole CA hold, which it does not tell (as shipped: 5m to 24h)"
+    findings.add("lifetime", True, "Limits of the provisioner: %s." % known)
     for entry in certificates_asked:
-        problem = findings.attempt("lifetime", lambda asked=entry: _too_long(asked, limits))
+        problem = findings.attempt("lifetime", lambda entry=entry: _too_long(entry, limits))
         if problem:
             findings.add("lifetime", False, problem)
 
 
 def _too_long(entry: dict, limits: dict) -> str:
-    asked = durations.parse_limit(entry["not_after"], "not_after") if entry.get("not_after") else None
-    if not hasattr(asked, "total_seconds"):  # a time, or nothing asked for
+    lifetime = durations.parse_limit(entry["not_after"], "not_after") if entry.get("not_after") else None
+    if not hasattr(lifetime, "total_seconds"):  # a time, or nothing asked for
         return ""
     for name, wrong in (
-        ("maxTLSCertDuration", lambda limit: asked > limit),
-        ("minTLSCertDuration", lambda limit: asked < limit),
+        ("maxTLSCertDuration", lambda limit: lifetime > limit),
+        ("minTLSCertDuration", lambda limit: lifetime < limit),
     ):
         if limits.get(name) and wrong(durations.parse_duration(limits[name], name)):
             return (

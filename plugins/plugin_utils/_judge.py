@@ -11,14 +11,14 @@ from ..module_utils._core.wire import Answer
 from ..module_utils._core.x509 import certificates, csr, proof
 
 
-def judge_request(pem, asked):
+def judge_request(pem, wanted):
     """The certificate request (x509), if it is what the task asks for (request.Request)."""
     request = csr.load(pem)
-    (csr.check_brought if asked.csr_path else csr.check_made)(request, asked)
+    (csr.check_brought if wanted.csr_path else csr.check_made)(request, wanted)
     return request
 
 
-def judge_proofs(proofs: list, asked) -> list:
+def judge_proofs(proofs: list, wanted) -> list:
     """The chain that renewal proofs are for; a host gets no other names prolonged than those of the task: CertificateError."""
     chains = []
     for text in proofs:
@@ -29,15 +29,15 @@ def judge_proofs(proofs: list, asked) -> list:
     if not chains or any(chain != chains[0] for chain in chains):
         raise CsrError("The host's renewal proofs are not for one certificate.")
     names = set(certificates.sans(chains[0][0]))
-    if names != set(asked.sans):
+    if names != set(wanted.sans):
         raise CertificateError(
             "only the play says which names are renewed; the certificate has %s, the task asks for %s"
-            % (", ".join(sorted(map(str, names))) or "none", ", ".join(map(str, asked.sans)))
+            % (", ".join(sorted(map(str, names))) or "none", ", ".join(map(str, wanted.sans)))
         )
     return chains[0]
 
 
-def judge_former(answer: Answer, asked, roots, fingerprints: list) -> str:
+def judge_former(answer: Answer, wanted, roots, fingerprints: list) -> str:
     """The serial of the certificate that a host wants revoked.
 
     Nobody's certificate is revoked on the word of another host: it must show that it holds the key, or at least the
@@ -51,7 +51,7 @@ def judge_former(answer: Answer, asked, roots, fingerprints: list) -> str:
         holds = bool(answer.holding) and proof.chain_of(answer.holding)[0] == chain[0]
     except (ValueError, TypeError):
         holds = False
-    named = bool(asked.sans) and set(certificates.sans(chain[0])) == set(asked.sans)
+    named = bool(wanted.sans) and set(certificates.sans(chain[0])) == set(wanted.sans)
     if certificates.is_foreign(chain, roots) or not (holds or named):
         raise CsrError(
             "The certificate with the serial %d is not revoked on the mere word of the host, which does not show the key that "

@@ -23,11 +23,11 @@ def understand(options: dict) -> request.Request:
     if not options["sans"] and options.get("common_name"):
         options["common_name"] = _idna.to_ascii(options["common_name"])
     options["template_data"] = plain_data(options.get("template_data"))
-    asked = request.parse(options)
-    options["sans"] = [str(san) for san in asked.sans]
+    wanted = request.parse(options)
+    options["sans"] = [str(san) for san in wanted.sans]
     for limit in ("not_before", "not_after", "issued_since"):  # YAML may have made a datetime of it
-        options[limit] = durations.format_limit(getattr(asked, limit)) or None
-    return asked
+        options[limit] = durations.format_limit(getattr(wanted, limit)) or None
+    return wanted
 
 
 class Entry:

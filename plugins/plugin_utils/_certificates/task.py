@@ -144,8 +144,8 @@ class Issue:
             can_issue=self._can_issue,
             connection=connections.describe(connection) if self._by_host else None,
         )
-        told = {"step": step, "terms": terms.to_json(), "items": [item.to_json() for item in items]}
-        result = self._action.execute({"certificates": [entry.options for entry in entries]}, told, tokens)
+        exchange = {"step": step, "terms": terms.to_json(), "items": [item.to_json() for item in items]}
+        result = self._action.execute({"certificates": [entry.options for entry in entries]}, exchange, tokens)
         return _answers.of_certificates(result, len(entries))
 
     # -- by way of the controller
@@ -214,11 +214,11 @@ class Issue:
 
     def _look_again(self, overtaken: list) -> None:
         """Somebody else was faster, such as the host's own renewer: what they left may be all that is wanted."""
-        told = [entry.error for entry in overtaken]
+        exchange = [entry.error for entry in overtaken]
         for entry in overtaken:
             entry.error, entry.looked_up = None, False
         self._ask_host(overtaken, look=True)
-        for entry, message in zip(overtaken, told, strict=True):
+        for entry, message in zip(overtaken, exchange, strict=True):
             if entry.answer.outcome in ("none", "renewed", "rekeyed"):  # due again at once, it is theirs again
                 entry.answer = replace(entry.answer, outcome="none", reasons=[])
             else:

@@ -53,7 +53,7 @@ class Credential:
         """The Setting that names the provisioner which certificates are to be of, or None."""
         return self.settings.find("provisioner")
 
-    def check_request(self, asked) -> None:
+    def check_request(self, wanted) -> None:
         """OptionError where this could never serve what is asked for (request.Request): before the host is touched."""
 
     def mint(self, purpose: Purpose):

@@ -22,15 +22,15 @@ class Token(Credential):
         """None: whoever made the token chose it."""
         return None
 
-    def check_request(self, asked) -> None:
+    def check_request(self, wanted) -> None:
         """The CA would refuse a token made for other names only after it was spent."""
         token = self.settings.find("token")
-        if asked.revoke:
+        if wanted.revoke:
             raise OptionError(
                 "revoke needs the provisioner's options: the token (from %s) serves one request, and is for signing."
                 % token.where
             )
-        if asked.state != "present":
+        if wanted.state != "present":
             return
         _header, claims = jws.claims(str(token.value))
         if not claims:
@@ -40,10 +40,10 @@ class Token(Credential):
         if not isinstance(claims.get("sans"), list):
             return
         has = {names.from_certificate(names.stepca_reads(str(text)), str(text)) for text in claims["sans"]}
-        if has != set(asked.sans):
+        if has != set(wanted.sans):
             raise OptionError(
                 "token (from %s) is for %s; the task asks for %s. A token serves only the names that it was made for."
-                % (token.where, ", ".join(sorted(map(str, has))), ", ".join(map(str, asked.sans)))
+                % (token.where, ", ".join(sorted(map(str, has))), ", ".join(map(str, wanted.sans)))
             )
 
     def mint(self, purpose):

@@ -62,19 +62,19 @@ class DisposableCA:
         self._say = say
         self._process = Background(folder / _RUNNING)
 
-    def present(self, asked: dict, check_mode: bool) -> dict:
+    def present(self, options: dict, check_mode: bool) -> dict:
         """Have it running as asked; return where it is and how to enrol. StepCAError.
 
         asked: the options address, names, port, program, image, max_lifetime and provisioner.
         """
-        _check(asked)
+        _check(options)
         if check_mode and not self._folder.exists():
             return self._answer(None, ["there is none in %s" % self._folder])
         with self._locked():
             state = self._state()
-            reasons = self._reasons(state, asked)
+            reasons = self._reasons(state, options)
             if reasons and not check_mode:
-                state = self._start(state or {}, asked)
+                state = self._start(state or {}, options)
             elif not reasons:
                 self._wait(state)
             return self._answer(state, reasons)
@@ -139,26 +139,28 @@ class DisposableCA:
                 % (self._folder / _STATE)
             ) from None
 
-    def _reasons(self, state: dict | None, asked: dict) -> list[str]:
+    def _reasons(self, state: dict | None, options: dict) -> list[str]:
         if state is None:
             return ["there is none in %s" % self._folder]
         found = state["asked"]
         reasons = [
             "%s: wanted %s, found %s" % (name, _shown(value), _shown(found.get(name)))
-            for name, value in asked.items()
+            for name, value in options.items()
             if value != found.get(name)
         ]
         return reasons if self._process.is_running else [*reasons, "it is not running"]
 
-    def _start(self, former: dict, asked: dict) -> dict:
+    def _start(self, former: dict, options: dict) -> dict:
         """Start it, or start it again with the same root; the new state."""
-        engine = self._engine(asked["image"]) if asked["image"] else None
-        program = None if engine else self._program(asked["program"])
+        engine = self._engine(options["image"]) if options["image"] else None
+        program = None if engine else self._program(options["program"])
         self._stop(former)
-        state = dict(former, asked=asked, engine=engine, program=str(program or "%s in %s" % (asked["image"], engine)))
+        state = dict(
+            former, asked=options, engine=engine, program=str(program or "%s in %s" % (options["image"], engine))
+        )
         # The port that was free the first time stays: hosts have written it down.
-        same_place = former and former["asked"]["address"] == asked["address"]
-        state["port"] = asked["port"] or (former["port"] if same_place else _free_port(asked["address"]))
+        same_place = former and former["asked"]["address"] == options["address"]
+        state["port"] = options["port"] or (former["port"] if same_place else _free_port(options["address"]))
         if not former:
             state.update(self._make_pki())
         self._write(_CONFIGURATION, json.dumps(self._configuration(state), indent=2))
@@ -224,21 +226,21 @@ class DisposableCA:
 
     def _configuration(self, state: dict) -> dict:
         """What ca.json says."""
-        asked, in_container = state["asked"], bool(state["engine"])
-        longest = durations.parse_duration(asked["max_lifetime"], "max_lifetime")
+        options, in_container = state["asked"], bool(state["engine"])
+        longest = durations.parse_duration(options["max_lifetime"], "max_lifetime")
         claims = {
             "minTLSCertDuration": "1s",
             "maxTLSCertDuration": "%ds" % longest.total_seconds(),
             "defaultTLSCertDuration": "%ds" % min(longest, _DAY).total_seconds(),
         }
-        provisioner = {"type": "JWK", "name": asked["provisioner"], "key": state["key"]}
+        provisioner = {"type": "JWK", "name": options["provisioner"], "key": state["key"]}
         return {
             "root": str(self._folder / _ROOT),
             "crt": str(self._folder / _CHAIN),
             "key": str(self._folder / _KEY),
             # In a container every address is its own; outside, the engine listens.
-            "address": _joined("" if in_container else asked["address"], state["port"]),
-            "dnsNames": list(dict.fromkeys([*_names(asked), _near(asked["address"]), "localhost", "127.0.0.1"])),
+            "address": _joined("" if in_container else options["address"], state["port"]),
+            "dnsNames": list(dict.fromkeys([*_names(options), _near(options["address"]), "localhost", "127.0.0.1"])),
             "logger": {"format": "json"},
             # There, nothing is written into the folder: root in the container may be another user outside.
             "db": {
@@ -311,21 +313,21 @@ class DisposableCA:
         return result
 
 
-def _check(asked: dict) -> None:
+def _check(options: dict) -> None:
     """OptionError for what cannot mean anything."""
     try:
-        ipaddress.ip_address(asked["address"])
+        ipaddress.ip_address(options["address"])
     except ValueError:
-        raise OptionError("address: %r is no IP address." % asked["address"]) from None
-    if asked["port"] is not None and not 0 < asked["port"] < 65536:
-        raise OptionError("port: %d is no port." % asked["port"])
-    if asked["program"] and asked["image"]:
+        raise OptionError("address: %r is no IP address." % options["address"]) from None
+    if options["port"] is not None and not 0 < options["port"] < 65536:
+        raise OptionError("port: %d is no port." % options["port"])
+    if options["program"] and options["image"]:
         raise OptionError("program and image: only one of them can run.")
-    durations.parse_duration(asked["max_lifetime"], "max_lifetime")
+    durations.parse_duration(options["max_lifetime"], "max_lifetime")
 
 
-def _names(asked: dict) -> list[str]:
-    return asked["names"] or [_near(asked["address"])]
+def _names(options: dict) -> list[str]:
+    return options["names"] or [_near(options["address"])]
 
 
 def _near(address: str) -> str:

@@ -47,10 +47,12 @@ def describe(connection: Connection) -> dict:
     return dict(vars(connection), roots=pem)
 
 
-def restore(told: dict) -> Connection:
+def restore(described: dict) -> Connection:
     """describe, the other way."""
-    known = {name: told[name] for name in ("urls", "fingerprints", "name", "timeout", "retries")}
-    return Connection(roots=certificates.load(told["roots"].encode("ascii")) if told["roots"] else [], **known)
+    known = {name: described[name] for name in ("urls", "fingerprints", "name", "timeout", "retries")}
+    return Connection(
+        roots=certificates.load(described["roots"].encode("ascii")) if described["roots"] else [], **known
+    )
 
 
 def parse_url(text: str) -> str:

@@ -18,14 +18,14 @@ def examine(wanted, context: fileset.Context, connection) -> Answer:
 
     connection: connections.Connection. In a steady run nothing is fetched, and nothing of HTTP imported.
     """
-    asked = []
+    authorities = []
 
     def authority():
-        if not asked:
+        if not authorities:
             from ..ca import client, https
 
-            asked.append(client.StepCA(connection, https.Transport))
-        return asked[0]
+            authorities.append(client.StepCA(connection, https.Transport))
+        return authorities[0]
 
     def revoked():
         from ..ca import crl
@@ -38,7 +38,7 @@ def examine(wanted, context: fileset.Context, connection) -> Answer:
     if answer.needs_roots:
         context.roots = authority().trust()
         answer = examination.with_repairs(examination.examine(wanted, context), answer)
-    warnings = [warning for one in asked for warning in one.warnings]
+    warnings = [warning for one in authorities for warning in one.warnings]
     return replace(answer, warnings=answer.warnings + warnings)
 
 

@@ -165,11 +165,11 @@ def _key_problem(pem: bytes, wanted) -> str:
 
 def _difference(found: list, wanted: list, ordered: bool) -> str:
     """What is wrong with these certificates, "" where nothing is."""
-    there, asked = [[certificates.fingerprint(one) for one in some] for some in (found, wanted)]
-    missing = [one for one, fingerprint in zip(wanted, asked) if fingerprint not in there]
-    foreign = [one for one, fingerprint in zip(found, there) if fingerprint not in asked]
+    there, expected = [[certificates.fingerprint(one) for one in some] for some in (found, wanted)]
+    missing = [one for one, fingerprint in zip(wanted, expected) if fingerprint not in there]
+    foreign = [one for one, fingerprint in zip(found, there) if fingerprint not in expected]
     parts = ["%s %s" % (verb, _listed(some)) for verb, some in (("lacks", missing), ("holds", foreign)) if some]
-    if not parts and ordered and there != asked:
+    if not parts and ordered and there != expected:
         return "holds its certificates in another order, or one of them twice"
     return " and ".join(parts)
 

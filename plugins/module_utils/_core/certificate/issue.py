@@ -115,8 +115,8 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
         _forget_key(wanted, chain[0].public_key())
         raise
     facts = certificates.facts(chain, wanted.renew_before, wanted.certificate_path)
-    told = certificates.names_added(added, wanted.named["certificate_path"])
-    return Answer(certificate=facts, backup_files=saved.backups, warnings=told + saved.warnings)
+    warnings = certificates.names_added(added, wanted.named["certificate_path"]) + saved.warnings
+    return Answer(certificate=facts, backup_files=saved.backups, warnings=warnings)
 
 
 def _key_for(wanted, leaf) -> tuple:

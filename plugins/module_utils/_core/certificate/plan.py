@@ -153,18 +153,18 @@ def _life_asked_for(wanted, found: Found) -> list:
     return reasons
 
 
-def _measured(option: str, asked, leaf) -> list:
+def _measured(option: str, limit, leaf) -> list:
     """Without a record only the certificate itself can tell what was asked for."""
-    if isinstance(asked, datetime):
+    if isinstance(limit, datetime):
         has = getattr(certificates, option)(leaf)
-        if abs(has - asked) > timedelta(seconds=1):
-            return ["%s is %s, expected %s" % (option, durations.format_time(has), durations.format_time(asked))]
+        if abs(has - limit) > timedelta(seconds=1):
+            return ["%s is %s, expected %s" % (option, durations.format_time(has), durations.format_time(limit))]
     elif option == "not_after":
         span = certificates.not_after(leaf) - certificates.not_before(leaf)
-        if not asked - timedelta(seconds=1) <= span <= asked + BACKDATE:
+        if not limit - timedelta(seconds=1) <= span <= limit + BACKDATE:
             return [
                 "the certificate lives for %s, expected not_after %s"
-                % (durations.format_duration(span), durations.format_duration(asked))
+                % (durations.format_duration(span), durations.format_duration(limit))
             ]
     return []
 

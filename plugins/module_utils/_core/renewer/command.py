@@ -90,15 +90,15 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def main(arguments=None) -> int:
-    """Do as told; the exit code."""
-    told = parser().parse_args(arguments)
-    if not told.command:
+def main(words=None) -> int:
+    """Do what the words of the command line say; the exit code."""
+    arguments = parser().parse_args(words)
+    if not arguments.command:
         parser().print_help()
         return 0
     try:
         _require_cryptography()
-        return {"renew": _renew, "status": _status, "enrol": _enrol}[told.command](told)
+        return {"renew": _renew, "status": _status, "enrol": _enrol}[arguments.command](arguments)
     except OptionError as error:
         _complain("", error)
         return _USAGE
@@ -112,31 +112,31 @@ def main(arguments=None) -> int:
         return 1
 
 
-def _renew(told) -> int:
-    chosen = _chosen(told)
-    _load(told)
+def _renew(arguments) -> int:
+    chosen = _chosen(arguments)
+    _load(arguments)
     failed, locked_out = False, None
     with ExitStack() as held:
-        if not told.check:
-            folders.make(told.state)
+        if not arguments.check:
+            folders.make(arguments.state)
             try:
-                held.enter_context(locks.locked(os.path.join(told.state, "renewals")))
+                held.enter_context(locks.locked(os.path.join(arguments.state, "renewals")))
             except HostFileError as error:  # as loud as any other failure
                 locked_out = error
         learnt = defaultdict(dict)
         for path in chosen:
-            failed = not _renew_one(path, told, learnt, locked_out) or failed
+            failed = not _renew_one(path, arguments, learnt, locked_out) or failed
         # Under the lock, since whoever replaces this zipapp waits for it: nothing can be loaded of it after that.
-        return 1 if _write_metrics(told) or failed else 0
+        return 1 if _write_metrics(arguments) or failed else 0
 
 
-def _load(told) -> None:
+def _load(arguments) -> None:
     """Load what a run needs before it waits for its lock: whoever replaces this zipapp may be who holds it."""
-    for name in [".renewal"] + [".metrics", ".status"] * bool(told.metrics):
+    for name in [".renewal"] + [".metrics", ".status"] * bool(arguments.metrics):
         importlib.import_module(name, __package__)
 
 
-def _renew_one(path: str, told, learnt: dict, locked_out) -> bool:
+def _renew_one(path: str, arguments, learnt: dict, locked_out) -> bool:
     """Whether all is well with it. learnt: {URLs of a CA: what it said to other certificates}; locked_out: why it cannot be."""
     from . import renewal
 
@@ -144,9 +144,15 @@ def _renew_one(path: str, told, learnt: dict, locked_out) -> bool:
     try:
         one = configuration.load(path)
         subject = one.certificate_path
-        past = history.load(told.state, os.path.basename(path))
+        past = history.load(arguments.state, os.path.basename(path))
         outcome, reasons, warnings = renewal.run(
-            one, past, durations.now(), told.force, told.check, learnt[tuple(one.connection.urls)], problem=locked_out
+            one,
+            past,
+            durations.now(),
+            arguments.force,
+            arguments.check,
+            learnt[tuple(one.connection.urls)],
+            problem=locked_out,
         )
     except StepCAError as error:
         _complain(subject, error)
@@ -154,8 +160,8 @@ def _renew_one(path: str, told, learnt: dict, locked_out) -> bool:
     for warning in warnings:
         _say("warning: %s" % warning, 4)
     if outcome != "none":
-        _say("%s%s: %s" % ("would be " * told.check, _past_tense(outcome, subject), "; ".join(reasons)))
-    elif told.check:
+        _say("%s%s: %s" % ("would be " * arguments.check, _past_tense(outcome, subject), "; ".join(reasons)))
+    elif arguments.check:
         _say("%s: nothing to do" % subject)
     return True
 
@@ -164,37 +170,37 @@ def _past_tense(outcome: str, subject: str) -> str:
     return "%s %s" % ("repaired" if outcome == "files" else outcome, subject)
 
 
-def _status(told) -> int:
+def _status(arguments) -> int:
     from . import status
 
-    rows = _rows(told, _chosen(told))
-    if told.json:
+    rows = _rows(arguments, _chosen(arguments))
+    if arguments.json:
         sys.stdout.write(json.dumps(rows, indent=2, sort_keys=True) + "\n")
     elif rows:
         sys.stdout.write(status.table(rows) + "\n")
-    return max(status.exit_code(rows), _write_metrics(told))
+    return max(status.exit_code(rows), _write_metrics(arguments))
 
 
-def _enrol(told) -> int:
+def _enrol(arguments) -> int:
     from . import enrolment
 
-    certificate = os.path.abspath(told.certificate)
+    certificate = os.path.abspath(arguments.certificate)
     given = {
         "certificate_path": certificate,
-        "key_path": told.key_path and os.path.abspath(told.key_path),
-        "sans": told.sans,
+        "key_path": arguments.key_path and os.path.abspath(arguments.key_path),
+        "sans": arguments.sans,
     }
-    given.update(ca_url=told.ca_url, ca_fingerprint=told.ca_fingerprint)
-    if told.token_file == "-":
+    given.update(ca_url=arguments.ca_url, ca_fingerprint=arguments.ca_fingerprint)
+    if arguments.token_file == "-":
         token = enrolment.read_token(sys.stdin)
     else:
-        with places.explained("read", told.token_file), open(
-            told.token_file, encoding="ascii", errors="replace"
+        with places.explained("read", arguments.token_file), open(
+            arguments.token_file, encoding="ascii", errors="replace"
         ) as stream:
             token = enrolment.read_token(stream)
-    path = os.path.join(told.config, record.name_of(certificate))
-    folders.make(told.state)
-    outcome, reasons, _warnings = enrolment.enrol(path, told.state, given, token, durations.now())
+    path = os.path.join(arguments.config, record.name_of(certificate))
+    folders.make(arguments.state)
+    outcome, reasons, _warnings = enrolment.enrol(path, arguments.state, given, token, durations.now())
     if outcome == "none":
         _say("%s: nothing to do" % certificate)
     else:
@@ -202,37 +208,37 @@ def _enrol(told) -> int:
     return 0
 
 
-def _chosen(told) -> list:
+def _chosen(arguments) -> list:
     """The configurations of the certificates named, or all; HostFileError for one that has none."""
-    if not told.certificates:
-        found = configuration.paths(told.config)
+    if not arguments.certificates:
+        found = configuration.paths(arguments.config)
         if not found:
-            _say("There are no certificates: %s holds no configuration." % told.config)
+            _say("There are no certificates: %s holds no configuration." % arguments.config)
         return found
-    paths = [os.path.join(told.config, record.name_of(os.path.abspath(one))) for one in told.certificates]
-    for certificate, path in zip(told.certificates, paths):
+    paths = [os.path.join(arguments.config, record.name_of(os.path.abspath(one))) for one in arguments.certificates]
+    for certificate, path in zip(arguments.certificates, paths):
         if not places.exists(path):
             raise HostFileError(
-                "%s has no configuration in %s. Those that have one: see status." % (certificate, told.config)
+                "%s has no configuration in %s. Those that have one: see status." % (certificate, arguments.config)
             )
     return paths
 
 
-def _rows(told, paths: list) -> list:
+def _rows(arguments, paths: list) -> list:
     from . import status
 
     now = durations.now()
-    return [status.look(path, told.state, now) for path in paths]
+    return [status.look(path, arguments.state, now) for path in paths]
 
 
-def _write_metrics(told) -> int:
+def _write_metrics(arguments) -> int:
     """1 where that failed; metrics are of all certificates, whichever were named."""
-    if not told.metrics or getattr(told, "check", False):
+    if not arguments.metrics or getattr(arguments, "check", False):
         return 0
     from . import metrics
 
     try:
-        metrics.write(os.path.abspath(told.metrics), _rows(told, configuration.paths(told.config)))
+        metrics.write(os.path.abspath(arguments.metrics), _rows(arguments, configuration.paths(arguments.config)))
     except StepCAError as error:
         _complain("--metrics", error)
         return 1

@@ -97,23 +97,23 @@ class Configuration:
 
 def never_renewed(entry: dict) -> str:
     """Why no renewer could ever renew this, as its options alone show: a sentence, or ""; OptionError."""
-    asked = request.parse(entry)
-    if asked.csr_path:
+    wanted = request.parse(entry)
+    if wanted.csr_path:
         return (
             "csr_path: the renewer has no key of its own for %s, and a request that a user brings is signed again, which needs "
             "the provisioner. Renew it by a play (stepca_renewer: none), or let the host make the key."
-            % asked.certificate_path
+            % wanted.certificate_path
         )
-    if isinstance(asked.not_after, datetime):
+    if isinstance(wanted.not_after, datetime):
         return (
             "not_after: %s is a time, and a certificate that ends at a time asked for is never renewed. Give a duration, or "
-            "renew %s by a play (stepca_renewer: none)." % (entry["not_after"], asked.certificate_path)
+            "renew %s by a play (stepca_renewer: none)." % (entry["not_after"], wanted.certificate_path)
         )
     if entry.get("pkcs12_password"):
         return (
             "pkcs12_password: the renewer would have to keep it in %s on the host. Give pkcs12_password_file, a file of mode "
             "0600 on the host, or renew %s by a play (stepca_renewer: none)."
-            % (defaults.CONFIGURATIONS, asked.certificate_path)
+            % (defaults.CONFIGURATIONS, wanted.certificate_path)
         )
     return ""
 
@@ -131,8 +131,8 @@ def make(entry: dict, connection: connections.Connection) -> bytes:
     """The file for an entry of stepca_renewer, which may say only_by_play; OptionError for what cannot mean anything."""
     names = OPTIONS
     if entry.get("only_by_play"):
-        asked = request.parse({name: entry.get(name) for name in _WATCHED + ("not_after",)})
-        never_due = isinstance(asked.not_after, datetime)
+        wanted = request.parse({name: entry.get(name) for name in _WATCHED + ("not_after",)})
+        never_due = isinstance(wanted.not_after, datetime)
         names, entry = _WATCHED, dict(entry, **({"renew_before": "0%"} if never_due else {}))
     content = {
         "version": VERSION,
@@ -211,9 +211,9 @@ def _is_text(value) -> bool:
         return False
 
 
-def _connection(told) -> connections.Connection:
+def _connection(described) -> connections.Connection:
     try:
-        connection = connections.restore(told)
+        connection = connections.restore(described)
         connection.urls = [connections.parse_url(url) for url in connection.urls]
         connection.fingerprints = [connections.parse_fingerprint(one) for one in connection.fingerprints]
         connection.timeout, connection.retries = float(connection.timeout), int(connection.retries)
@@ -238,10 +238,14 @@ def parse_served(text) -> tuple:
 
 
 def _service(given) -> Service:
-    told = {"name": given} if isinstance(given, str) else given
-    if not isinstance(told, dict) or not isinstance(told.get("name"), str) or set(told) - {"name", "action"}:
+    described = {"name": given} if isinstance(given, str) else given
+    if (
+        not isinstance(described, dict)
+        or not isinstance(described.get("name"), str)
+        or set(described) - {"name", "action"}
+    ):
         raise OptionError("reload: %r is no service. Write nginx, or {name: nginx, action: restart}." % (given,))
-    service = Service(told["name"], str(told.get("action") or "reload"))
+    service = Service(described["name"], str(described.get("action") or "reload"))
     # The role takes them as the module systemd_service does, too.
     service.action = {"reloaded": "reload", "restarted": "restart"}.get(service.action, service.action)
     if service.action not in ACTIONS or not re.fullmatch(r"[A-Za-z0-9:_.@\\][A-Za-z0-9:_.@\\-]*", service.name):

@@ -54,14 +54,14 @@ def entry_for(path: str, given: dict, token: str) -> tuple:
     return entry, connection
 
 
-def _name(entry: dict, asked, token: str) -> None:
+def _name(entry: dict, given, token: str) -> None:
     """Give the entry its names: those asked for, else those of the token, and where it has none those that are known.
 
     An image knows the names of the host that it was made on; the CA signs for those of the token.
     """
     claims = jws.claims(token)[1]
     listed = claims.get("sans")
-    names = asked or (listed if isinstance(listed, list) and all(isinstance(one, str) for one in listed) else None)
+    names = given or (listed if isinstance(listed, list) and all(isinstance(one, str) for one in listed) else None)
     if names and names != entry.get("sans"):
         entry.update(sans=names, common_name=None)
     if not entry.get("sans") and not entry.get("common_name"):

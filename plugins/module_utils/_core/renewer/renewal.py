@@ -231,6 +231,6 @@ def _remember_failure(one, past: history.History, now: datetime, error: StepCAEr
             services.run(one.on_failure, environment)
         except services.HookError as failed:
             problems.append("on_failure: %s" % failed)
-    told = copy.copy(error)  # other certificates may meet with the same error
-    told.args = (" ".join([str(error)] + problems),)
-    return told
+    remembered = copy.copy(error)  # other certificates may meet with the same error
+    remembered.args = (" ".join([str(error)] + problems),)
+    return remembered

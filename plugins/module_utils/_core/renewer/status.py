@@ -36,10 +36,10 @@ def look(path: str, memory: str, now: datetime) -> dict:
         row.update(last_success=past.last_success, last_error=past.last_error, error=past.error)
         one = configuration.load(path)
         row["certificate_path"] = one.certificate_path
-        asked, trust = one.wanted(), one.connection
-        files = (asked.certificate_path, asked.key_path, asked.renew_before)
+        wanted, trust = one.wanted(), one.connection
+        files = (wanted.certificate_path, wanted.key_path, wanted.renew_before)
         row.update(look_at_files(*files, trust.roots, trust.fingerprints, now))
-        ownership.refuse_unowned(asked)
+        ownership.refuse_unowned(wanted)
         if not places.exists(one.certificate_path):
             row["problem"] += " " + one.enrolment
     except StepCAError as error:

@@ -329,7 +329,7 @@ def _look_at_ends(plan: Plan, roots) -> None:
     ended = [root for root in roots if certificates.not_after(root) < durations.now()]
     if not ended:
         return
-    told = "By the clock of this host, " + ", ".join(
+    expired = "By the clock of this host, " + ", ".join(
         "the root %s (SHA-256 %s) expired at %s"
         % (
             root.subject.rfc4514_string(),
@@ -340,11 +340,11 @@ def _look_at_ends(plan: Plan, roots) -> None:
     )
     if len(ended) == len(roots):
         raise HostFileError(
-            told
+            expired
             + ". Nothing that it signed is trusted any more, so nothing was changed. Give the CA a new root and name "
             "that one in ca_fingerprint or ca_root, or set the clock right."
         )
-    plan.warnings.append(told + ". Take it out of ca_fingerprint or ca_root.")
+    plan.warnings.append(expired + ". Take it out of ca_fingerprint or ca_root.")
 
 
 def _step(wanted: Wanted, path: str) -> Optional[str]:
