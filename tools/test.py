@@ -28,7 +28,7 @@ from tools.venvs import Unavailable, ensure
 COVERED = "plugins/module_utils/_core"
 COVERAGE_NEEDED = 95
 
-CONTROLLERS = ("controller-2.17", "controller-newest", "host", "host-oldest")
+CONTROLLERS = ("controller-2.17", "controller-newest", "host", "host-oldest", "host-middle")
 
 
 class Part:

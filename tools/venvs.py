@@ -33,6 +33,7 @@ VARIANTS = {
     "host": Variant((3, 9)),
     # With ansible-core 2.17 as its controller, which manages 3.7 to 3.12.
     "host-oldest": Variant(OLDEST, (3, 12), oldest_first=True),
+    "host-middle": Variant((3, 7), (3, 11)),
     "workbench": Variant((3, 10)),
     "demo": Variant((3, 10)),
     "lint": Variant((3, 10)),

@@ -39,7 +39,7 @@ class ActionModule(StepCAAction):
         if isinstance(ca.credential, Nobody):
             raise nobody_vouches("A certificate is asked for")
         chain = one_time.load(ca.sign(request, wanted)[0])
-        facts = certificates.facts(chain, wanted.renew_before, None)
+        facts = certificates.facts(chain, wanted.renew_before, None, ca.roots)
         return {
             "changed": True,
             "certificate": facts,

@@ -54,7 +54,19 @@ if TYPE_CHECKING:  # Never run. Ansible sends a module what it finds imported, a
         status,
     )
     from ._core.trust import roots, stores
-    from ._core.x509 import certificates, csr, extensions, jws, keys, names, proof
+    from ._core.x509 import (
+        certificates,
+        chains,
+        constraints,
+        csr,
+        extensions,
+        fields,
+        jws,
+        keys,
+        names,
+        proof,
+        signatures,
+    )
 
 _PACKAGE = "stepca"
 _ENTRY = "renewer.command"

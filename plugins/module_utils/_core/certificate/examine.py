@@ -37,7 +37,7 @@ def examine(wanted, context: Context) -> Answer:
         outcome=decision.outcome,
         reasons=decision.reasons,
         warnings=decision.warnings,
-        certificate=_facts(found.chain, wanted),
+        certificate=_facts(found, wanted),
         needs_roots=decision.needs_roots or _former_is_unknown(wanted, context, found, decision),
     )
     if answer.needs_roots:
@@ -115,5 +115,7 @@ def _attributes(wanted, context: Context, found: plan.Found, examined: str) -> l
     return reasons
 
 
-def _facts(chain, wanted):
-    return certificates.facts(chain, wanted.renew_before, wanted.certificate_path) if chain else None
+def _facts(found: plan.Found, wanted):
+    if not found.chain:
+        return None
+    return certificates.facts(found.chain, wanted.renew_before, wanted.certificate_path, found.roots)

@@ -31,11 +31,11 @@ def look_at(chain, path: str, key_path, renew_before, roots, fingerprints: list,
     problem = certificates.chain_problem(chain, known, now) if known else None
     return {
         "exists": True,
-        "certificate": certificates.facts(chain, renew_before, path),
+        "certificate": certificates.facts(chain, renew_before, path, known),
         "key_matches": _matches(chain[0], places.resolve(key_path, "key_path")) if key_path else None,
         "chain_ok": None if problem is None else not problem,
-        "days_left": round((certificates.end_of_life(chain) - now).total_seconds() / 86400, 4),
-        "due": certificates.renew_at(chain, renew_before) <= now,
+        "days_left": round((certificates.end_of_life(chain, known) - now).total_seconds() / 86400, 4),
+        "due": certificates.renew_at(chain, renew_before, known) <= now,
         "revoked": None,
         "needs_roots": problem is None or (bool(problem) and roots is None),
     }

@@ -114,7 +114,7 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
     except Exception:
         _forget_key(wanted, chain[0].public_key())
         raise
-    facts = certificates.facts(chain, wanted.renew_before, wanted.certificate_path)
+    facts = certificates.facts(chain, wanted.renew_before, wanted.certificate_path, context.roots)
     warnings = certificates.names_added(added, wanted.named["certificate_path"]) + saved.warnings
     return Answer(certificate=facts, backup_files=saved.backups, warnings=warnings)
 

@@ -70,11 +70,11 @@ def decide(wanted, found: Found, now: datetime, provisioner: Optional[str] = Non
         plan.reasons += _not_yet_valid(wanted, found.chain, now)
         plan.reasons += [found.revoked] if found.revoked else []
         plan.reasons += _trust(found, now) if found.roots is not None else []
-        plan.warnings += _expired_for_ever(wanted, found.chain, now)
+        plan.warnings += _expired_for_ever(wanted, found.chain, found.roots, now)
     if wanted.force:
         plan.reasons.append("force is true")
     plan.needs_roots = bool(found.chain and found.roots is None and not plan.reasons)
-    due = _due(wanted, found.chain, now) if found.chain else []
+    due = _due(wanted, found.chain, found.roots, now) if found.chain else []
     if plan.reasons:
         plan.outcome = "issued"
     elif due:
@@ -206,13 +206,13 @@ def _not_yet_valid(wanted, chain, now: datetime) -> list:
     return []
 
 
-def _due(wanted, chain, now: datetime) -> list:
-    end = certificates.end_of_life(chain)
+def _due(wanted, chain, roots, now: datetime) -> list:
+    end = certificates.end_of_life(chain, roots)
     if isinstance(wanted.not_after, datetime) or _never_due(wanted):
         return []
     if end <= now:
         return ["it expired on %s" % durations.format_time(end)]
-    due = certificates.renew_at(chain, wanted.renew_before)
+    due = certificates.renew_at(chain, wanted.renew_before, roots)
     if due <= now:
         return [
             "it is due since %s, and ends on %s"
@@ -225,8 +225,8 @@ def _never_due(wanted) -> bool:
     return durations.threshold_of(wanted.renew_before, timedelta(days=1)) == timedelta(0)
 
 
-def _expired_for_ever(wanted, chain, now: datetime) -> list:
-    end = certificates.end_of_life(chain)
+def _expired_for_ever(wanted, chain, roots, now: datetime) -> list:
+    end = certificates.end_of_life(chain, roots)
     if _never_due(wanted) and end <= now and not isinstance(wanted.not_after, datetime):
         return [
             "%s expired on %s and stays so, since renew_before is 0."

@@ -46,7 +46,7 @@ def look(config_path: str, memory: str, named: list, folders: list, roots, finge
     beside = {os.path.dirname(row["certificate_path"]) for row in rows if row["certificate"]}
     serials = {row["serial"] for row in rows}
     for folder in sorted(beside.union(folders)):
-        found, problem = _in_folder(folder, now)
+        found, problem = _in_folder(folder, roots, now)
         problems += [problem] if problem else []
         rows += [dict(row, known_by="folder") for row in found if row["serial"] not in serials]
     return {"certificates": rows, "problems": problems}
@@ -64,7 +64,7 @@ def _named(entry: dict, roots, fingerprints: list, now: datetime) -> dict:
     return dict(row, certificate_path=path, known_by="play")
 
 
-def _in_folder(folder: str, now: datetime) -> tuple:
+def _in_folder(folder: str, roots, now: datetime) -> tuple:
     """(rows of the certificates in it that are for hosts, what could not be looked at or "")."""
     rows = {}
     try:
@@ -75,7 +75,7 @@ def _in_folder(folder: str, now: datetime) -> tuple:
     except HostFileError as error:
         return [], str(error)
     for name in names[:MOST_FILES]:
-        row = _of_file(os.path.join(folder, name), now)
+        row = _of_file(os.path.join(folder, name), roots, now)
         if row and row["serial"] not in rows:  # the leaf alone, and the like, are the same certificate
             rows[row["serial"]] = row
     more = len(names) - MOST_FILES
@@ -83,7 +83,7 @@ def _in_folder(folder: str, now: datetime) -> tuple:
     return list(rows.values()), problem
 
 
-def _of_file(path: str, now: datetime):
+def _of_file(path: str, roots, now: datetime):
     """The certificate in a file nobody told us of, or None where it holds none for a host. Whose it is, its issuer tells."""
     try:
         with places.opened(path) as place:
@@ -92,6 +92,6 @@ def _of_file(path: str, now: datetime):
         chain = certificates.read(path)[0]
         if not chain or extensions.asks_to_be_ca(chain[0].extensions):
             return None
-        return status.row_of(chain, certificates.facts(chain, _THRESHOLD, path), now)
+        return status.row_of(chain, certificates.facts(chain, _THRESHOLD, path, roots), now, roots)
     except (OSError, StepCAError, ValueError):
         return None

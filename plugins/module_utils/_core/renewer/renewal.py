@@ -88,7 +88,8 @@ class Renewal:
     def watch(self) -> tuple:
         """The same for what only a play renews: an error where it is due."""
         chain, problem = certificates.read(self._wanted.certificate_path)
-        if problem or certificates.renew_at(chain, self._wanted.renew_before) <= self._now:
+        roots = self._one.connection.roots
+        if problem or certificates.renew_at(chain, self._wanted.renew_before, roots) <= self._now:
             raise CertificateError(
                 "%s: %s. %s" % (self._one.certificate_path, problem or "it is due", self._one.only_by_play)
             )

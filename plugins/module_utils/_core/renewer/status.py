@@ -60,7 +60,7 @@ def look_at_files(path: str, key_path, renew_before, roots, fingerprints: list, 
 
     path, key_path (or None), renew_before, now: as info.look takes them; roots: the trusted roots as far as they are known
     here; fingerprints: theirs, none where nobody says whom to trust. Returns certificate_path, state (of STATES), problem
-    (sentence or ""), certificate (facts or None), serial, not_after (end of the chain), renew_at (RFC 3339), days_left.
+    (sentence or ""), certificate (facts or None), serial, not_after (the end, its root included), renew_at (RFC 3339), days_left.
     """
     if key_path and os.path.exists(key_path) and not os.access(key_path, os.R_OK):
         key_path = None  # who may not read it can be told the rest
@@ -68,18 +68,18 @@ def look_at_files(path: str, key_path, renew_before, roots, fingerprints: list, 
     found = info.look_at(chain, path, key_path, renew_before, roots or None, fingerprints, now)
     if not found["exists"]:
         return dict(UNKNOWN, certificate_path=path, problem=problem + ".")
-    row = row_of(chain, found["certificate"], now)
+    known = roots or record.roots(record.read(path, chain), fingerprints)
+    row = row_of(chain, found["certificate"], now, known)
     if found["key_matches"] is False:
         problem = "The key %s is missing, or belongs to another certificate." % key_path
     elif found["chain_ok"] is False and row["state"] != "expired":
-        known = roots or record.roots(record.read(path, chain), fingerprints)
         problem = "It does not lead to a trusted root: %s." % certificates.chain_problem(chain, known, now)
     return judged(dict(row, problem=problem))
 
 
-def row_of(chain, facts: dict, now: datetime) -> dict:
-    """The row of a certificate as its times alone show it. facts: certificates.facts."""
-    end = certificates.end_of_life(chain)
+def row_of(chain, facts: dict, now: datetime, roots=()) -> dict:
+    """The row of a certificate as its times alone show it. facts: certificates.facts; roots: as that has them."""
+    end = certificates.end_of_life(chain, roots)
     due = durations.parse_time(facts["renew_at"], "renew_at") <= now
     return {
         "certificate_path": facts["path"],

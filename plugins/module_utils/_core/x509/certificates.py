@@ -5,23 +5,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 
-from .. import durations
+from .. import durations, library
 from ..errors import CertificateError
 from ..files import reading
-from ..library import (
-    ExtendedKeyUsageOID,
-    ExtensionOID,
-    InvalidSignature,
-    NameOID,
-    UnsupportedAlgorithm,
-    serialization,
-    x509,
-)
-from . import extensions, keys, names
+from ..library import ExtendedKeyUsageOID, ExtensionOID, NameOID, UnsupportedAlgorithm, serialization, x509
+from . import chains, extensions, fields, keys, names
+from .fields import der_fields, extension, fingerprint, not_after, not_before
 
 #: The extension in which step-ca names the provisioner (certificates: authority/provisioner/extension.go).
 PROVISIONER_OID = "1.3.6.1.4.1.37476.9000.64.1"
@@ -70,6 +62,10 @@ def _readable(load_one, content: bytes):
     try:
         certificate = load_one(content)
         certificate.extensions, certificate.public_key()
+    except UnsupportedAlgorithm as error:
+        raise ValueError(
+            "cryptography %s on this machine does not know what is in it: %s" % (library.VERSION, error)
+        ) from None
     except extensions.unreadable() as error:
         raise ValueError(str(error)) from None
     return certificate
@@ -78,25 +74,6 @@ def _readable(load_one, content: bytes):
 def to_pem(chain) -> bytes:
     """PEM of certificates in this order."""
     return b"".join(certificate.public_bytes(serialization.Encoding.PEM) for certificate in chain)
-
-
-def fingerprint(certificate) -> str:
-    """SHA-256 of the certificate's DER, hex."""
-    return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
-
-
-def not_before(certificate) -> datetime:
-    """Start of validity, aware."""
-    if hasattr(certificate, "not_valid_before_utc"):  # cryptography >= 42
-        return certificate.not_valid_before_utc
-    return certificate.not_valid_before.replace(tzinfo=timezone.utc)
-
-
-def not_after(certificate) -> datetime:
-    """End of validity, aware."""
-    if hasattr(certificate, "not_valid_after_utc"):  # cryptography >= 42
-        return certificate.not_valid_after_utc
-    return certificate.not_valid_after.replace(tzinfo=timezone.utc)
 
 
 def sans(certificate) -> list:
@@ -115,25 +92,28 @@ def provisioner(certificate) -> tuple:
     """(name, key id) out of step-ca's extension; (None, None) where there is none that can be read."""
     try:
         der = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(PROVISIONER_OID)).value.value
-        fields = _der_fields(_der_fields(der)[0][1])
+        fields = der_fields(der_fields(der)[0][1])
         return fields[1][1].decode("utf-8"), fields[2][1].decode("utf-8")
     except (x509.ExtensionNotFound, IndexError, UnicodeDecodeError):
         return None, None
 
 
-def end_of_life(chain) -> datetime:
-    """When the chain stops working: the earliest end in it."""
-    return min(not_after(certificate) for certificate in chain)
+def end_of_life(chain, roots=()) -> datetime:
+    """When the chain stops working: the earliest end on its way to a trusted root, that of the root itself included.
+
+    Of several ways the one that lasts counts. roots: those trusted; where none is known, the chain alone tells.
+    """
+    return max(min(map(not_after, way)) for way in chains.ways(chain, roots or ()) or [chains.line(chain)])
 
 
-def renew_at(chain, renew_before) -> datetime:
+def renew_at(chain, renew_before, roots=()) -> datetime:
     """When the certificate is due: its end less a share of its life, or less a duration."""
-    end = end_of_life(chain)
+    end = end_of_life(chain, roots)
     return end - durations.threshold_of(renew_before, end - not_before(chain[0]))
 
 
-def facts(chain, renew_before, path: str) -> dict:
-    """What tasks return about a certificate (interface: `certificate`)."""
+def facts(chain, renew_before, path: str, roots=()) -> dict:
+    """What tasks return about a certificate (interface: `certificate`). roots: those trusted, as far as they are known."""
     leaf = chain[0]
     name, key_id = provisioner(leaf)
     return {
@@ -142,7 +122,7 @@ def facts(chain, renew_before, path: str) -> dict:
         "sans": [str(san) for san in sans(leaf)],
         "not_before": durations.format_time(not_before(leaf)),
         "not_after": durations.format_time(not_after(leaf)),
-        "renew_at": durations.format_time(renew_at(chain, renew_before).replace(microsecond=0)),
+        "renew_at": durations.format_time(renew_at(chain, renew_before, roots).replace(microsecond=0)),
         "fingerprint": fingerprint(leaf),
         "issuer": leaf.issuer.rfc4514_string(),
         "provisioner": name,
@@ -153,43 +133,24 @@ def facts(chain, renew_before, path: str) -> dict:
 
 
 def chain_problem(chain, roots, now: datetime) -> str:
-    """Why this chain does not lead from its leaf to one of these roots at this instant; "" if it does."""
-    for lower, upper in zip(chain, chain[1:]):
-        if not is_issued_by(lower, upper):
-            return "%s was not issued by the next certificate, %s" % (_subject(lower), _subject(upper))
-    for upper in chain[1:]:
-        if not _may_issue(upper):
-            return "%s is not a CA certificate" % _subject(upper)
-        if not_after(upper) <= now:
-            return "the intermediate %s expired on %s" % (_subject(upper), durations.format_time(not_after(upper)))
-    last = chain[-1]
-    if any(fingerprint(last) == fingerprint(root) for root in roots) and len(chain) > 1:
-        return ""
-    issuers = [root for root in roots if is_issued_by(last, root)]
-    if not issuers:
-        return "%s was issued by %s, which is none of the trusted roots (%s)" % (
-            _subject(last),
-            last.issuer.rfc4514_string(),
-            ", ".join("%s, SHA-256 %s..." % (_subject(root), fingerprint(root)[:16]) for root in roots),
-        )
-    if all(not_after(root) <= now for root in issuers):
-        return "the root %s expired on %s" % (_subject(issuers[0]), durations.format_time(not_after(issuers[0])))
-    return ""
+    """Why this chain does not lead from its leaf to one of these roots at this instant; "" if it does.
+
+    It is good as soon as a trusted root issued one of its members: what follows that one neither helps nor hurts.
+    """
+    return chains.problem(chain, roots, now)
 
 
 def is_issued_by(certificate, issuer) -> bool:
     """Whether the issuer's name and key made this certificate."""
-    if certificate.issuer != issuer.subject:
-        return False
-    try:
-        if hasattr(certificate, "verify_directly_issued_by"):  # cryptography >= 40
-            certificate.verify_directly_issued_by(issuer)
-        else:
-            signed, digest = certificate.tbs_certificate_bytes, certificate.signature_hash_algorithm
-            keys.verify(issuer.public_key(), certificate.signature, signed, digest)
-        return True
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
-        return False
+    return chains.is_issued_by(certificate, issuer)
+
+
+def only_roots(trusted) -> tuple:
+    """(the roots among these certificates, what is said of each other one): whoever is trusted must be self-issued."""
+    roots = [one for one in trusted if chains.is_root(one)]
+    others = [one for one in trusted if one not in roots]
+    words = "%s (SHA-256 %s) is no root: %s issued it. It is left out; give the root instead."
+    return roots, [words % (fields.title(one), fingerprint(one), one.issuer.rfc4514_string()) for one in others]
 
 
 def check_issued(chain, wanted, public_key_sha256: str, roots, now: datetime) -> list:
@@ -214,7 +175,7 @@ def check_issued(chain, wanted, public_key_sha256: str, roots, now: datetime) ->
             "The CA left out %s of the names asked for; the certificate has %s. A template of the provisioner rewrites names."
             % (", ".join(map(str, missing)), ", ".join(map(str, found)) or "none")
         )
-    _check_life(chain, wanted, now)
+    _check_life(chain, wanted, roots, now)
     return [san for san in found if san not in wanted.sans]
 
 
@@ -237,10 +198,11 @@ def check_renewed(chain, former, wanted, public_key_sha256: str, roots, now: dat
     problem = chain_problem(chain, roots, now)
     if problem:
         raise CertificateError("The chain that the CA answered with does not lead to a trusted root: %s." % problem)
-    if end_of_life(chain) <= end_of_life(former):
+    end, before = end_of_life(chain, roots), end_of_life(former, roots)
+    if end <= before:
         raise CertificateError(
             "A renewal would end on %s, not later than now (%s)."
-            % (durations.format_time(end_of_life(chain)), durations.format_time(end_of_life(former)))
+            % (durations.format_time(end), durations.format_time(before))
         )
     span = not_after(leaf) - not_before(leaf)
     if wanted.max_lifetime and span > wanted.max_lifetime + BACKDATE:
@@ -248,7 +210,7 @@ def check_renewed(chain, former, wanted, public_key_sha256: str, roots, now: dat
             "A renewal would live for %s, longer than max_lifetime, %s."
             % (durations.format_duration(span), durations.format_duration(wanted.max_lifetime))
         )
-    _check_life(chain, wanted, now)
+    _check_life(chain, wanted, roots, now)
 
 
 def renewal_problem(leaf, by_proof: bool) -> str:
@@ -256,10 +218,13 @@ def renewal_problem(leaf, by_proof: bool) -> str:
 
     by_proof: with a proof (step crypto jose/parse.go), which needs more than a client certificate does.
     """
-    usages = _extension(leaf, ExtensionOID.EXTENDED_KEY_USAGE)
+    unknown = chains.unknown_extensions(leaf, to_go=True)
+    if unknown:
+        return "it has the critical extension %s, which step-ca does not know" % ", ".join(unknown)
+    usages = extension(leaf, ExtensionOID.EXTENDED_KEY_USAGE)
     if usages is not None and not {ExtendedKeyUsageOID.CLIENT_AUTH, _ANY_USAGE} & set(usages):
         return "it is not for clients (extended key usage without clientAuth), and step-ca renews only what is"
-    usage = _extension(leaf, ExtensionOID.KEY_USAGE)
+    usage = extension(leaf, ExtensionOID.KEY_USAGE)
     if by_proof and usage is not None and not usage.digital_signature:
         return "its key is not for signatures (key usage without digitalSignature), which the proof needs"
     return ""
@@ -272,18 +237,11 @@ def lives_longer(chain, longest: timedelta, now: datetime) -> bool:
 
 def is_foreign(chain, roots) -> bool:
     """Whether a certificate never led to one of these roots: expiry does not make it foreign."""
-    return bool(chain_problem(chain, roots, max(not_before(one) for one in chain)))
+    return bool(chains.problem(chain, roots, None))
 
 
-def _extension(certificate, oid):
-    try:
-        return certificate.extensions.get_extension_for_oid(oid).value
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _check_life(chain, wanted, now: datetime) -> None:
-    end = end_of_life(chain)
+def _check_life(chain, wanted, roots, now: datetime) -> None:
+    end = end_of_life(chain, roots)
     if end <= now:
         raise CertificateError(
             "The CA answered with a chain that ended on %s; here it is %s."
@@ -295,7 +253,7 @@ def _check_life(chain, wanted, now: datetime) -> None:
             "The certificate that came is not valid before %s; here it is %s. Set the clocks of the CA and of this machine."
             % (durations.format_time(begin), durations.format_time(now))
         )
-    due = renew_at(chain, wanted.renew_before)
+    due = renew_at(chain, wanted.renew_before, roots)
     if due <= now and not isinstance(wanted.not_after, datetime):
         life = end - not_before(chain[0])
         raise CertificateError(
@@ -312,27 +270,3 @@ def _check_life(chain, wanted, now: datetime) -> None:
 
 def _whole(span: timedelta) -> timedelta:
     return timedelta(seconds=int(span.total_seconds()))
-
-
-def _may_issue(certificate) -> bool:
-    constraints = _extension(certificate, ExtensionOID.BASIC_CONSTRAINTS)
-    return constraints is not None and constraints.ca
-
-
-def _subject(certificate) -> str:
-    return certificate.subject.rfc4514_string() or "a certificate without a subject"
-
-
-def _der_fields(der: bytes) -> list:
-    """(tag, content) of the DER values that follow each other here; IndexError for what is no DER."""
-    fields, at = [], 0
-    while at < len(der):
-        tag, length, at = der[at], der[at + 1], at + 2
-        if length & 0x80:
-            size = length & 0x7F
-            length, at = int.from_bytes(der[at : at + size], "big"), at + size
-        if at + length > len(der):
-            raise IndexError("cut short")
-        fields.append((tag, der[at : at + length]))
-        at += length
-    return fields

@@ -13,8 +13,10 @@ import pytest
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import info, record
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import HostFileError, OptionError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import status
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA, FOREIGN, enrol
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core import making
 
 KEYS = {"exists", "certificate", "key_matches", "chain_ok", "days_left", "due", "revoked"}
 
@@ -65,6 +67,31 @@ def test_the_days_that_are_left(tmp_path, hours, renew_before, days_left, due):
     enrol(tmp_path)
     found = look(tmp_path, renew_before=renew_before, now=pki.NOW + timedelta(hours=hours))
     assert (found["days_left"], found["due"], found["chain_ok"]) == (days_left, due, True)
+
+
+def test_a_root_that_ends_before_the_leaf_ends_its_life(tmp_path):
+    """For the row of status, metrics and report, too."""
+    ending = making.Authority("Ending", number=220, root_end=9 * making.HOUR)
+    path = tmp_path / "ending.crt"
+    path.write_bytes(making.pem(*ending.chain()))
+
+    def seen(hours):
+        known = [
+            None,
+            durations.Share(0.5),
+            [ending.root],
+            [making.sha256(ending.root)],
+            making.NOW + hours * making.HOUR,
+        ]
+        return info.look(str(path), *known), status.look_at_files(str(path), *known)
+
+    found, row = seen(3)
+    assert (found["days_left"], found["due"], found["chain_ok"]) == (0.25, False, True)
+    assert (row["days_left"], row["state"], row["not_after"]) == (0.25, "ok", "2026-07-01T21:00:00Z")
+    assert row["renew_at"] == found["certificate"]["renew_at"] == "2026-07-01T16:29:30Z"
+    assert seen(5)[1]["state"] == "due"
+    found, row = seen(10)
+    assert (found["chain_ok"], row["state"]) == (False, "expired")
 
 
 @pytest.mark.parametrize(
