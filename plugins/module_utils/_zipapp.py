@@ -59,6 +59,7 @@ if TYPE_CHECKING:  # Never run. Ansible sends a module what it finds imported, a
         chains,
         constraints,
         csr,
+        der,
         extensions,
         fields,
         jws,

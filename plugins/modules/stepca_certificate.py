@@ -53,7 +53,14 @@ options:
     type: path
   csr_path:
     description:
-      - A request on the host that is to be signed as it is. Its names must be exactly those of the task.
+      - A request on the host that is to be signed as it is. Its names must be exactly those of the task. Without any, its
+        commonName must be the only name of the task.
+      - Its commonName is that of the task, or empty. It may have other fields in its subject.
+      - It may ask for the extensions keyUsage (but for keyCertSign and cRLSign), extendedKeyUsage (but for anyExtendedKeyUsage),
+        subjectKeyIdentifier, TLS feature (must-staple), and basicConstraints of what is no CA. A request that asks for others, such
+        as nameConstraints or certificatePolicies, is refused, and so is one that asks for extensions twice, or in another attribute
+        than extensionRequest.
+      - What it asks for and the CA does not give is a warning.
       - O(key_type) and O(key_policy) are not looked at then, and O(key_path), if given, is read and never written.
       - When the certificate is due, the same request is signed again.
     type: path

@@ -15,7 +15,7 @@ description:
     is not a file on a host.
   - It runs on the controller alone. No host is asked, and no file is written.
   - It always issues, so it is always "changed". For files on a host, M(privatepki.stepca.stepca_certificate) issues only what is due.
-  - Names come from the play. The request must have exactly the names of the task, and must not ask to be a CA.
+  - Names come from the play. The request must have exactly the names of the task, and must not ask for anything dangerous.
 extends_documentation_fragment:
   - privatepki.stepca._attributes
   - privatepki.stepca._connection
@@ -30,7 +30,8 @@ attributes:
 options:
   csr:
     description:
-      - The request, PEM.
+      - The request, PEM. What it may ask for is the same as with O(privatepki.stepca.stepca_certificate#module:csr_path).
+      - What it asks for and the CA does not give is a warning.
     type: str
     required: true
   sans:

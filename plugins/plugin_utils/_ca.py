@@ -67,19 +67,32 @@ class CA:
         pem = csr.to_pem(request).decode("ascii")
         chain_pem, date = one_time.sign(self.authority, wanted, pem, self.tokens_to_sign(wanted, request), self.source)
         public = keys.fingerprint(request.public_key())
-        added = certificates.check_issued(one_time.load(chain_pem), wanted, public, self.roots, durations.now())
-        self._action.warn(certificates.names_added(added, wanted.certificate_path or wanted.common_name))
+        chain, usages = one_time.load(chain_pem), extensions.usages(request.extensions)
+        added = certificates.check_issued(chain, wanted, public, self.roots, durations.now(), usages)
+        where = wanted.certificate_path or wanted.common_name
+        missing = csr.not_given(request, chain[0]) if wanted.csr_path else []
+        self._action.warn(certificates.names_added(added, where) + certificates.not_given(missing, where))
         return chain_pem, one_time.issued_at(date)
 
     def renew(self, proofs: list, wanted) -> tuple:
         """(chain as PEM, when by the CA's clock) for proofs of a host; ApiError or CertificateError where it must be issued."""
-        former = _judge.judge_proofs(proofs, wanted)
+        former = _judge.judge_proofs(proofs, wanted, self.provisioner_name, self._rewrites)
         self.learn_roots()
         left = list(proofs)
         chain_pem, date = one_time.renew(self.authority, lambda _spent: left.pop(0) if left else None)
         public = keys.fingerprint(former[0].public_key())
-        certificates.check_renewed(one_time.load(chain_pem), former, wanted, public, self.roots, durations.now())
+        chain = one_time.load(chain_pem)
+        certificates.check_renewed(chain, former, wanted, public, self.roots, durations.now())
+        _judge.judge_renewed(chain[0], wanted, date or durations.now())
+        added = [san for san in certificates.sans(chain[0]) if san not in wanted.sans]
+        self._action.warn(certificates.names_added(added, wanted.certificate_path))
         return chain_pem, one_time.issued_at(date)
+
+    def _rewrites(self, leaf) -> bool:
+        """Whether the provisioner that issued this certificate has a template, which may make other names of those asked for."""
+        name = certificates.provisioner(leaf)[0]
+        listed = self.authority.provisioners() if name else []
+        return any(client.has_template(one) for one in listed if one.get("name") == name)
 
     def revoke(self, serial: str, reason: str) -> bool:
         """Revoke the certificate of this serial; False where the CA had done so before."""
@@ -87,7 +100,7 @@ class CA:
 
     def tokens_to_sign(self, wanted, request):
         """next_token(spent) for this request; see Credential.mint."""
-        names = tuple(text for _kind, text in extensions.spellings(request.extensions))
+        names = tuple(csr.asked_names(request))
         return self._tokens(Purpose("sign", wanted.common_name, names, csr.binding(request)))
 
     def tokens_to_revoke(self, serial: str):

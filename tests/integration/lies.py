@@ -153,12 +153,12 @@ def self_made(key):
 
 def certificate(key, signer):
     """DER of a certificate for site.example.com."""
-    day = datetime.timedelta(days=1)
+    hour = datetime.timedelta(hours=1)
     builder = x509.CertificateBuilder().public_key(key.public_key()).serial_number(x509.random_serial_number())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)])
     builder = builder.subject_name(name).issuer_name(name)
-    builder = builder.not_valid_before(datetime.datetime.utcnow() - day)
-    builder = builder.not_valid_after(datetime.datetime.utcnow() + day)
+    builder = builder.not_valid_before(datetime.datetime.utcnow() - hour)
+    builder = builder.not_valid_after(datetime.datetime.utcnow() + 9 * hour)
     builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(HOST)]), critical=False)
     return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 

@@ -8,17 +8,28 @@ See lies.py for the lies, and test_lying_host.py for the host that tells them.
 
 from __future__ import annotations
 
+import json
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 from tests.integration import lies
 from tests.integration.judging import leftovers, see, traffic, wait_until_aged
 from tests.integration.lies import EVIL, HOST
-from tests.integration.pairs import CERTIFICATE, GROUP, pair
+from tests.integration.pairs import CERTIFICATE, GROUP, outcomes, pair
 from tests.integration.support import enrolment
 from tests.integration.test_revoke import listed
+from tools.authority import Provisioner
 
 pytestmark = pytest.mark.one_core
 
+
+def moment(hours):
+    """An instant so many hours from when these tests were read."""
+    return (START + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+START = datetime.now(timezone.utc)
 #: What comes of each lie about proofs: renewed nevertheless, issued anew for a reason, or a failure.
 AFTER_PROOFS = {
     "of another": ("issued", "only the play says which names are renewed; the certificate has dns:" + EVIL),
@@ -155,3 +166,57 @@ def test_nothing_is_signed_for_what_is_to_go(play, liar, authority, by):
         run = play([{"name": "gone", CERTIFICATE: removal}], verbosity=3, **settings)
     run.expect_failure("did not answer as this collection's module does")
     assert asked.posts == []
+
+
+#: What the task asks for of a certificate of a day that ends in an hour; what the host's record says instead; the reason.
+AFTER_RECORDS = {
+    "life": ({"not_after": "2h"}, {"not_after": "2h"}, "lives for 24h, expected at most 2h (not_after)"),
+    "cap": ({"max_lifetime": "2h"}, {}, "lives for 24h, expected at most 2h (max_lifetime)"),
+    "since": ({"issued_since": moment(-2)}, {}, "expected since %s (issued_since)" % moment(-2)),
+    "nothing": ({}, {}, ""),
+}
+
+
+def test_no_more_is_renewed_than_the_play_asks_for(play, host, new_authority):
+    """A record that says what the play asks for now makes the host's own module hand over a proof. The certificate tells."""
+    authority = new_authority(Provisioner("ansible", rounds=100_000))
+    tls, settings = host.path("/etc/tls"), {"module_defaults": {GROUP: enrolment(authority)}}
+    made = [pair(name, not_before=moment(-23), not_after=moment(1)) for name in AFTER_RECORDS]
+    play([{"name": "make", CERTIFICATE: {"certificates": made}}], **settings).expect_ok()
+    for name, (_options, asked, _reason) in AFTER_RECORDS.items():
+        path = tls / (".%s.crt.stepca.json" % name)
+        record = json.loads(path.read_text(encoding="ascii"))
+        record["asked"].update({"not_before": None, "not_after": None, **asked})
+        path.write_text(json.dumps({**record, "issued_at": moment(-1)}), encoding="ascii")
+    told = [pair(name, renew_before="70m", **options) for name, (options, _asked, _reason) in AFTER_RECORDS.items()]
+    with traffic(authority) as asked:
+        run = play([{"name": "renew", CERTIFICATE: {"certificates": told}}], **settings).expect_ok()["renew"]
+    assert outcomes(run) == {"life": "issued", "cap": "issued", "since": "issued", "nothing": "renewed"}
+    for one, (_options, _asked, reason) in zip(run["results"], AFTER_RECORDS.values(), strict=True):
+        assert reason in " ".join(one["reasons"])
+    assert asked.posts.count(("POST", "/1.0/renew")) == 1
+    assert see(tls / "life.crt").seconds <= 2 * 3600 + 61
+
+
+ADDING = """{
+  "subject": {{ toJson .Subject }},
+  "sans": {{ toJson (append .SANs (dict "type" "dns" "value" "added.example.com")) }},
+  "keyUsage": ["digitalSignature"],
+  "extKeyUsage": ["serverAuth", "clientAuth"]
+}"""
+
+
+def test_what_the_authority_itself_decides_is_renewed(play, host, new_authority):
+    """Names that its template adds, and an hour that it backdates: no reason to issue anew."""
+    plain, adding = Provisioner("ansible", rounds=100_000), Provisioner("adding", rounds=100_000, template=ADDING)
+    authority = new_authority(plain, adding, backdate="1h")
+    made = [
+        {CERTIFICATE: pair("plain", not_after="4h", **enrolment(authority))},
+        {CERTIFICATE: pair("adding", **enrolment(authority, "adding"))},
+    ]
+    play([{"name": "make", **task} for task in made]).expect_ok()
+    wait_until_aged(host.path("/etc/tls/adding.crt"), 6)
+    made[0][CERTIFICATE]["renew_before"], made[1][CERTIFICATE]["renew_before"] = "3h59m55s", "23h59m55s"
+    run = play([{"name": "plain", **made[0]}, {"name": "adding", **made[1]}]).expect_ok()
+    assert (run["plain"]["outcome"], run["adding"]["outcome"]) == ("renewed", "renewed"), run
+    assert "added dns:added.example.com" in " ".join(run["adding"]["warnings"])

@@ -39,7 +39,7 @@ def root(fingerprint: str) -> Request:
 
 def provisioners(cursor: str = "") -> Request:
     """GET /1.0/provisioners: a page of them."""
-    return Request("GET", "/1.0/provisioners?limit=100&cursor=%s" % cursor, None, (200,))
+    return Request("GET", "/1.0/provisioners?limit=100&cursor=%s" % quote(cursor, safe=""), None, (200,))
 
 
 def encrypted_key(key_id: str) -> Request:

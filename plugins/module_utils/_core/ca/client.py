@@ -21,6 +21,9 @@ from .connections import Connection
 _TRY_AGAIN = (502, 503, 504)
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
+#: Of a hundred provisioners each.
+_MOST_PAGES = 100
+_TYPES = {"type": str, "key": dict, "options": dict, "state": str, "stateReason": str}
 
 
 class StepCA:
@@ -76,16 +79,22 @@ class StepCA:
         return api.parse(request, self.ask(request))
 
     def provisioners(self) -> list:
-        """All provisioners, as GET /provisioners lists them."""
-        found, cursor = [], ""
-        for _page in range(1000):
-            content = self.get(api.provisioners(cursor))
+        """All provisioners, as GET /provisioners lists them; what is of another type than step-ca's is left out."""
+        found, cursors = [], [""]
+        while len(cursors) <= _MOST_PAGES:
+            content = self.get(api.provisioners(cursors[-1]))
             listed = content.get("provisioners")
-            found += [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+            found += [one for one in map(_provisioner, listed) if one] if isinstance(listed, list) else []
             cursor = content.get("nextCursor") or ""
             if not cursor:
+                return found
+            if not isinstance(cursor, str) or cursor in cursors:
                 break
-        return found
+            cursors.append(cursor)
+        raise ApiError(
+            "GET %s/1.0/provisioners: the list of provisioners has no end: its pages lead on for ever, or to no page. Is ca_url the "
+            "address of a step-ca?" % self.url,
+        )
 
     def version(self) -> str:
         """What the CA says of its version; "N/A" where it was built without one."""
@@ -173,6 +182,24 @@ class StepCA:
             "%s: %s%s" % (url, outcome.rstrip("."), " (tried %d times)." % times[url] if times[url] > 1 else ".")
             for url, outcome in last.items()
         )
+
+
+def _provisioner(listed):
+    """A provisioner as far as its members have the types that step-ca gives them; None for what has no name."""
+    if not isinstance(listed, dict) or not isinstance(listed.get("name"), str):
+        return None
+    known = {name: value for name, value in listed.items() if isinstance(value, _TYPES.get(name, object))}
+    key = known.get("key")
+    if key and not isinstance(key.get("kid", ""), str):
+        known["key"] = {name: value for name, value in key.items() if name != "kid"}
+    return known
+
+
+def has_template(provisioner: dict) -> bool:
+    """Whether a provisioner, as GET /provisioners lists it, makes X.509 certificates by a template of its own."""
+    options = provisioner.get("options")
+    x509_options = options.get("x509") if isinstance(options, dict) else None
+    return isinstance(x509_options, dict) and bool(x509_options.get("template") or x509_options.get("templateFile"))
 
 
 def health(authority: StepCA) -> dict:

@@ -19,7 +19,7 @@ from .. import durations
 from ..errors import CertificateError, HalfReplaced, HostFileError, OptionError, Overtaken
 from ..files import areas, locks, staging
 from ..wire import Answer
-from ..x509 import certificates, csr, keys
+from ..x509 import certificates, csr, extensions, keys
 from . import fileset, plan, record, replacement
 from .fileset import Context
 
@@ -104,7 +104,7 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
             former = certificates.read(wanted.certificate_path)[0]
             if renewal and not former:
                 raise Overtaken("%s is gone since it was examined. Run again." % wanted.certificate_path)
-            added = _check(wanted, context, chain, key, former if renewal else None, issued_at)
+            told = _check(wanted, context, chain, key, former if renewal else None, issued_at)
             if renewal:
                 kept = record.read(wanted.certificate_path, former)
                 issued_at = durations.format_time(record.issued_at(record.fitting(kept, former), former))
@@ -115,8 +115,7 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
         _forget_key(wanted, chain[0].public_key())
         raise
     facts = certificates.facts(chain, wanted.renew_before, wanted.certificate_path, context.roots)
-    warnings = certificates.names_added(added, wanted.named["certificate_path"]) + saved.warnings
-    return Answer(certificate=facts, backup_files=saved.backups, warnings=warnings)
+    return Answer(certificate=facts, backup_files=saved.backups, warnings=told + saved.warnings)
 
 
 def _key_for(wanted, leaf) -> tuple:
@@ -136,16 +135,20 @@ def _key_for(wanted, leaf) -> tuple:
 
 
 def _check(wanted, context: Context, chain, key, former, issued_at: str) -> list:
-    """CertificateError unless the chain is what was asked for; returns the names that the CA added."""
+    """CertificateError unless the chain is what was asked for; returns sentences on what the CA added, and did not give."""
     public = keys.fingerprint(key)
     if former is not None:
         certificates.check_renewed(chain, former, wanted, public, context.roots, context.now)
         return []
-    added = certificates.check_issued(chain, wanted, public, context.roots, context.now)
+    request = fileset.brought(wanted) if wanted.csr_path else None
+    usages = extensions.usages(request.extensions) if request else []
+    added = certificates.check_issued(chain, wanted, public, context.roots, context.now, usages)
     clock = durations.parse_time(issued_at, "issued_at")
     if wanted.max_lifetime and certificates.lives_longer(chain, wanted.max_lifetime, clock):
         raise CertificateError("The certificate that came lives longer than max_lifetime allows.")
-    return added
+    where = wanted.named["certificate_path"]
+    missing = csr.not_given(request, chain[0]) if request else []
+    return certificates.names_added(added, where) + certificates.not_given(missing, where)
 
 
 def discard(wanted, request_pem: str) -> None:

@@ -12,8 +12,8 @@ from .. import durations, library
 from ..errors import CertificateError
 from ..files import reading
 from ..library import ExtendedKeyUsageOID, ExtensionOID, NameOID, UnsupportedAlgorithm, serialization, x509
-from . import chains, extensions, fields, keys, names
-from .fields import der_fields, extension, fingerprint, not_after, not_before
+from . import chains, der, extensions, fields, keys, names
+from .fields import extension, fingerprint, not_after, not_before
 
 #: The extension in which step-ca names the provisioner (certificates: authority/provisioner/extension.go).
 PROVISIONER_OID = "1.3.6.1.4.1.37476.9000.64.1"
@@ -52,9 +52,9 @@ def count(pem: bytes) -> int:
     return len(_PEM.findall(pem))
 
 
-def load_der(der: bytes):
+def load_der(content: bytes):
     """One certificate in DER; ValueError if it cannot be read."""
-    return _readable(x509.load_der_x509_certificate, der)
+    return _readable(x509.load_der_x509_certificate, content)
 
 
 def _readable(load_one, content: bytes):
@@ -91,10 +91,10 @@ def common_name(certificate) -> str:
 def provisioner(certificate) -> tuple:
     """(name, key id) out of step-ca's extension; (None, None) where there is none that can be read."""
     try:
-        der = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(PROVISIONER_OID)).value.value
-        fields = der_fields(der_fields(der)[0][1])
-        return fields[1][1].decode("utf-8"), fields[2][1].decode("utf-8")
-    except (x509.ExtensionNotFound, IndexError, UnicodeDecodeError):
+        content = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(PROVISIONER_OID)).value.value
+        members = der.fields(der.fields(content)[0][1])
+        return members[1][1].decode("utf-8"), members[2][1].decode("utf-8")
+    except (x509.ExtensionNotFound, IndexError, ValueError):
         return None, None
 
 
@@ -153,9 +153,10 @@ def only_roots(trusted) -> tuple:
     return roots, [words % (fields.title(one), fingerprint(one), one.issuer.rfc4514_string()) for one in others]
 
 
-def check_issued(chain, wanted, public_key_sha256: str, roots, now: datetime) -> list:
-    """Whether the CA's answer may be installed: key, names, life, not a CA, chain to a root.
+def check_issued(chain, wanted, public_key_sha256: str, roots, now: datetime, asked_usages=()) -> list:
+    """Whether the CA's answer may be installed: key, names, life, usages, not a CA, chain to a root.
 
+    asked_usages: the extended key usages that the request asks for.
     Returns the names that the CA added (a template may). CertificateError says what is wrong.
     """
     leaf = chain[0]
@@ -164,6 +165,12 @@ def check_issued(chain, wanted, public_key_sha256: str, roots, now: datetime) ->
     if extensions.asks_to_be_ca(leaf.extensions):
         raise CertificateError(
             "The CA answered with a CA certificate, which no host may hold. A template of the provisioner makes it so."
+        )
+    unasked = extensions.unasked_usages(leaf.extensions, asked_usages, wanted.sans)
+    if unasked:
+        raise CertificateError(
+            "The CA answered with a certificate for %s (extended key usage), which nobody asked for. A template of the "
+            "provisioner makes it so." % ", ".join(unasked)
         )
     problem = chain_problem(chain, roots, now)
     if problem:
@@ -185,6 +192,12 @@ def names_added(added: list, where: str) -> list:
     return [sentence % (", ".join(map(str, added)), where)] if added else []
 
 
+def not_given(missing: list, where: str) -> list:
+    """What a user is told of what a request asks for and the CA did not give, as a list of sentences."""
+    sentence = "The CA did not give all that the request for %s asks for: %s. A template of the provisioner decides."
+    return [sentence % (where, ", ".join(missing))] if missing else []
+
+
 def check_renewed(chain, former, wanted, public_key_sha256: str, roots, now: datetime) -> None:
     """Whether a renewal may be installed: this key, the former names, a later end. CertificateError says what is wrong.
 
@@ -193,7 +206,8 @@ def check_renewed(chain, former, wanted, public_key_sha256: str, roots, now: dat
     leaf = chain[0]
     if keys.fingerprint(leaf.public_key()) != public_key_sha256:
         raise CertificateError("The CA answered with a certificate for another key.")
-    if extensions.asks_to_be_ca(leaf.extensions) or set(sans(leaf)) != set(sans(former[0])):
+    more = set(extensions.usages(leaf.extensions)) - set(extensions.usages(former[0].extensions))
+    if extensions.asks_to_be_ca(leaf.extensions) or more or set(sans(leaf)) != set(sans(former[0])):
         raise CertificateError("The CA answered with another certificate than the one that was to be renewed.")
     problem = chain_problem(chain, roots, now)
     if problem:

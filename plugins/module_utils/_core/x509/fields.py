@@ -41,18 +41,3 @@ def extension(certificate, oid):
         return certificate.extensions.get_extension_for_oid(oid).value
     except x509.ExtensionNotFound:
         return None
-
-
-def der_fields(der: bytes) -> list:
-    """(tag, content) of the DER values that follow each other here; IndexError for what is no DER."""
-    fields, at = [], 0
-    while at < len(der):
-        tag, length, at = der[at], der[at + 1], at + 2
-        if length & 0x80:
-            size = length & 0x7F
-            length, at = int.from_bytes(der[at : at + size], "big"), at + size
-        if at + length > len(der):
-            raise IndexError("cut short")
-        fields.append((tag, der[at : at + length]))
-        at += length
-    return fields

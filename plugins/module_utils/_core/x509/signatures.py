@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .. import library
 from ..library import InvalidSignature, UnsupportedAlgorithm, ec, hashes, padding, rsa, serialization
-from . import fields
+from . import der, fields
 
 _PSS = "1.2.840.113549.1.1.10"
 #: Algorithm -> (kind of the key that makes it, digest); Ed25519 and Ed448 name no digest.
@@ -77,20 +77,20 @@ def _how(certificate, oid: str) -> tuple:
 
 def _salted(certificate) -> tuple:
     """The arguments for RSASSA-PSS-params (RFC 4055, 3.1); what they leave out is SHA-1 and 20."""
-    der = fields.der_fields(certificate.public_bytes(serialization.Encoding.DER))[0][1]
-    algorithm = fields.der_fields(fields.der_fields(der)[1][1])
-    given = dict(fields.der_fields(algorithm[1][1])) if len(algorithm) > 1 else {}
-    digest = _digest(fields.der_fields(given[0xA0])[0][1]) if 0xA0 in given else hashes.SHA1()
+    whole = der.fields(certificate.public_bytes(serialization.Encoding.DER))[0][1]
+    algorithm = der.fields(der.fields(whole)[1][1])
+    given = dict(der.fields(algorithm[1][1])) if len(algorithm) > 1 else {}
+    digest = _digest(der.fields(given[0xA0])[0][1]) if 0xA0 in given else hashes.SHA1()
     mask = hashes.SHA1()
     if 0xA1 in given:
-        mask = _digest(fields.der_fields(fields.der_fields(given[0xA1])[0][1])[1][1])
-    salt = int.from_bytes(fields.der_fields(given[0xA2])[0][1], "big") if 0xA2 in given else 20
+        mask = _digest(der.fields(der.fields(given[0xA1])[0][1])[1][1])
+    salt = int.from_bytes(der.fields(given[0xA2])[0][1], "big") if 0xA2 in given else 20
     return padding.PSS(padding.MGF1(mask), salt), digest
 
 
 def _digest(algorithm: bytes):
     """The digest that the content of an AlgorithmIdentifier names; LookupError for an unknown one."""
-    return getattr(hashes, _DIGESTS[fields.der_fields(algorithm)[0][1]])()
+    return getattr(hashes, _DIGESTS[der.fields(algorithm)[0][1]])()
 
 
 def _kind_of(key) -> str:

@@ -21,9 +21,10 @@ HALF = timedelta(hours=12)
 class Host:
     """A key, its certificate in the middle of its life, and what such a host sends."""
 
-    def __init__(self, names=("a.example",), authority=CA):
+    def __init__(self, names=("a.example",), authority=CA, extensions=()):
         self.key = pki.new_key()
-        self.leaf = authority.leaf(self.key.public_key(), list(names), begin=pki.NOW - HALF, end=pki.NOW + HALF)
+        life = {"begin": pki.NOW - HALF, "end": pki.NOW + HALF}
+        self.leaf = authority.leaf(self.key.public_key(), list(names), extensions=extensions, **life)
         self.chain = [self.leaf, authority.intermediate]
         self.root = authority.root
 

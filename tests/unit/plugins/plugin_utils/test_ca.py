@@ -13,6 +13,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 impor
 from ansible_collections.privatepki.stepca.plugins.plugin_utils import _ca as ca
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 from ansible_collections.privatepki.stepca.tests.unit.plugins.enrolling import CA, FOREIGN, ask
+from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.making import step_extension
 from ansible_collections.privatepki.stepca.tests.unit.plugins.plugin_utils.hosting import RENEW, Host
 from ansible_collections.privatepki.stepca.tests.unit.plugins.stand_in import SECRETIVE, StandIn
 
@@ -76,3 +77,43 @@ def test_an_answer_that_is_no_renewal_is_not_handed_on(stand_in, tmp_path):
     stand_in.say[RENEW] = [(201, {"certChain": [other]})]
     with pytest.raises(CertificateError, match="does not lead to a trusted root"):
         ca.CA(Action(stand_in)).renew([host.proof()], ask(tmp_path))
+
+
+def listing(*provisioners):
+    """The answer to who the provisioners are."""
+    return (200, {"provisioners": list(provisioners)})
+
+
+PROVISIONERS = "/1.0/provisioners?limit=100&cursor="
+TEMPLATED = {"name": "ansible", "options": {"x509": {"template": "{}"}}}
+
+
+@pytest.mark.parametrize(
+    "provisioners, relayed",
+    [
+        ([TEMPLATED], True),
+        ([{"name": "ansible", "options": {"x509": {"templateFile": "leaf.tpl"}}}], True),
+        ([{"name": "other"}, dict(TEMPLATED, name="another"), {"name": "ansible", "options": {"x509": {}}}], False),
+        ([{"name": "ansible", "options": 7}], False),
+        ([], False),
+    ],
+)
+def test_names_differ_where_the_provisioner_has_a_template(stand_in, tmp_path, provisioners, relayed):
+    stand_in.say[PROVISIONERS] = [listing(*provisioners)]
+    host = Host(["a.example", "b.example"], extensions=[step_extension()])
+    action = Action(stand_in)
+    if relayed:
+        assert ca.CA(action).renew([host.proof()], ask(tmp_path))
+        assert "The CA added dns:b.example to the names" in " ".join(action.warnings)
+    else:
+        with pytest.raises(CertificateError, match="only the play says which names are renewed"):
+            ca.CA(action).renew([host.proof()], ask(tmp_path))
+    assert [asked.by for asked in stand_in.asked] == [""] + ["proof"] * relayed
+
+
+def test_a_renewal_that_ends_too_late_is_not_handed_on(stand_in, tmp_path):
+    """The span of 24 hours is not the CA's backdate of one minute and the 20 hours that the task asks for."""
+    with pytest.raises(CertificateError, match="would live for 23h59m from now, expected at most 20h"):
+        ca.CA(Action(stand_in)).renew([Host().proof()], ask(tmp_path, not_after="20h"))
+    stand_in.backdate = pki.DAY / 6
+    assert ca.CA(Action(stand_in)).renew([Host().proof()], ask(tmp_path, not_after="20h"))

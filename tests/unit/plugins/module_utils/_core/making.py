@@ -141,6 +141,11 @@ def tlv(tag, content):
     return bytes([tag, 0x80 + len(length)]) + length + content
 
 
+def unknown(oid, content="0500"):
+    """An extension of this object identifier, with this DER in hex."""
+    return x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), bytes.fromhex(content))
+
+
 def step_extension(name="ansible", key_id="kid-1", kind=1):
     """The extension in which step-ca names the provisioner (certificates: authority/provisioner/extension.go)."""
     fields = tlv(2, bytes([kind])) + tlv(4, name.encode("utf-8")) + tlv(4, key_id.encode("utf-8"))

@@ -294,9 +294,30 @@ def test_all_pages_of_provisioners():
     assert [request.path.rsplit("=", 1)[1] for _url, request in world.sent] == ["", "x", "y"]
 
 
-def test_pages_without_end_come_to_one():
-    world = World(a=[(200, {"provisioners": [{}], "nextCursor": "x"})])
-    assert len(world.authority().provisioners()) == 1000
+@pytest.mark.parametrize(
+    "cursors",
+    [["x", "x"], ["x", "y", "x"], [str(number) for number in range(1000)], [7], [{"a": 1}], [["x"]]],
+    ids=["one page", "a ring", "a page more each time", "number", "mapping", "list"],
+)
+def test_pages_without_end_are_an_error(cursors):
+    world = World(a=[(200, {"provisioners": [{"name": "a"}], "nextCursor": cursor}) for cursor in cursors])
+    with pytest.raises(ApiError, match="/1.0/provisioners: the list of provisioners has no end"):
+        world.authority().provisioners()
+    assert len(world.sent) <= 101
+
+
+def test_a_cursor_is_no_part_of_the_url():
+    world = World(a=[(200, {"provisioners": [], "nextCursor": "x&limit=1#/"}), (200, {})])
+    assert world.authority().provisioners() == []
+    assert world.sent[-1][1].path.endswith("cursor=x%26limit%3D1%23%2F")
+
+
+def test_members_of_another_type_are_left_out():
+    good = {"name": "a", "type": "JWK", "key": {"kid": "k", "kty": "EC"}, "options": {"x509": {}}, "claims": 7}
+    odd = {"name": "b", "type": 7, "key": ["kid"], "options": "x", "state": {}, "stateReason": []}
+    listed = [good, odd, {"name": "c", "key": {"kid": 7, "kty": "EC"}}, {"name": 7}, {"name": None}, {}, None, []]
+    world = World(a=[(200, {"provisioners": listed})])
+    assert world.authority().provisioners() == [good, {"name": "b"}, {"name": "c", "key": {"kty": "EC"}}]
 
 
 def test_health_tells_version_clock_and_who_was_tried():

@@ -312,6 +312,27 @@ def test_what_is_never_due_by_time_is_not_due_at_once(options):
     assert certificates.check_issued(lab().chain(), making.wanted(**options), KEY, [lab().root], NOW) == []
 
 
+def for_usages(*oids, **more):
+    """A chain whose leaf has these extended key usages."""
+    usage = x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in oids])
+    return lab().chain(extensions=[usage], **more)
+
+
+def test_usages_that_were_asked_for_may_be_installed():
+    hosts = for_usages("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2", "1.3.6.1.5.5.7.3.17")
+    assert certificates.check_issued(hosts, making.wanted(), KEY, [lab().root], NOW) == []
+    code = for_usages("1.3.6.1.5.5.7.3.3")
+    asked = [x509.ObjectIdentifier("1.3.6.1.5.5.7.3.3")]
+    assert certificates.check_issued(code, making.wanted(), KEY, [lab().root], NOW, asked) == []
+    mail = for_usages("1.3.6.1.5.5.7.3.4", names=["email:a@b.example"])
+    assert certificates.check_issued(mail, making.wanted(sans=["a@b.example"]), KEY, [lab().root], NOW) == []
+    anything = for_usages("2.5.29.37.0")
+    with pytest.raises(CertificateError, match="anyExtendedKeyUsage"):
+        certificates.check_issued(
+            anything, making.wanted(), KEY, [lab().root], NOW, [x509.ObjectIdentifier("2.5.29.37.0")]
+        )
+
+
 AS_CA = [x509.BasicConstraints(True, None)]
 
 
@@ -329,6 +350,17 @@ AS_CA = [x509.BasicConstraints(True, None)]
             {},
             "a CA certificate, which no host may hold",
         ),
+        "anything": (
+            for_usages("2.5.29.37.0"),
+            {},
+            "a certificate for anyExtendedKeyUsage (2.5.29.37.0) (extended key",
+        ),
+        "code": (
+            for_usages("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.3"),
+            {},
+            "a certificate for codeSigning (1.3.6.1.5.5.7.3.3) (extended key usage), which nobody asked for",
+        ),
+        "mail": (for_usages("1.3.6.1.5.5.7.3.4"), {}, "which nobody asked for"),
         "incomplete chain": (
             lab().chain()[:1],
             {},

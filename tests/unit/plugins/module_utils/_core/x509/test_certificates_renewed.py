@@ -53,6 +53,11 @@ def test_a_renewal_is_the_same_with_a_later_end():
             {},
             "another certificate than the one that was to be renewed",
         ),
+        "a usage more": (
+            lab().chain(extensions=[x509.ExtendedKeyUsage([x509.ObjectIdentifier("1.3.6.1.5.5.7.3.3")])]),
+            {},
+            "another certificate than the one that was to be renewed",
+        ),
         "somebody else's": (FOREIGN.chain(), {}, "does not lead to a trusted root"),
         "incomplete": (lab().chain()[:1], {}, "does not lead to a trusted root"),
         "no later": (

@@ -34,16 +34,49 @@ def in_pem(der):
     return BEGIN + base64.encodebytes(der).decode("ascii") + END
 
 
-def handmade(version=0, sans=b""):
+def handmade(version=0, sans=b"", attributes=b""):
     """A request made of bytes, signed by its key, for what `cryptography` would not write."""
     private = making.key()
     extension = tlv(0x30, tlv(6, bytes.fromhex("551d11")) + tlv(4, tlv(0x30, sans)))
     attribute = tlv(0x30, tlv(6, bytes.fromhex("2a864886f70d01090e")) + tlv(0x31, tlv(0x30, extension)))
-    inner = tlv(2, bytes([version])) + tlv(0x30, b"") + keys.spki(private) + tlv(0xA0, attribute if sans else b"")
+    inner = (
+        tlv(2, bytes([version])) + tlv(0x30, b"") + keys.spki(private) + tlv(0xA0, attribute if sans else attributes)
+    )
     signed = tlv(0x30, inner)
     algorithm = tlv(0x30, tlv(6, bytes.fromhex("2a8648ce3d040302")))
     signature = private.sign(signed, ec.ECDSA(hashes.SHA256()))
     return in_pem(tlv(0x30, signed + algorithm + tlv(3, b"\0" + signature)))
+
+
+def usage(*oids):
+    return x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in oids])
+
+
+def encoded(*members):
+    """The extensions of a request, DER: each (object identifier in hex, content)."""
+    return tlv(0x30, b"".join(tlv(0x30, tlv(6, bytes.fromhex(oid)) + tlv(4, content)) for oid, content in members))
+
+
+#: Object identifiers in hex: extensionRequest, and Microsoft's.
+REQUEST, MICROSOFT = "2a864886f70d01090e", "2b06010401823702010e"
+VALUE = encoded(("551d11", tlv(0x30, tlv(0x82, b"web.example.com"))))
+CA_VALUE = encoded(("551d13", bytes.fromhex("30030101ff")))
+ASKS, ASKS_TO_BE_CA = (REQUEST, VALUE), (REQUEST, CA_VALUE)
+
+
+def nested(depth):
+    """Values in values."""
+    return tlv(0x30, nested(depth - 1)) if depth else b""
+
+
+def with_attributes(*attributes):
+    """A request whose attributes are made of bytes: each (object identifier in hex, values)."""
+    made = [tlv(0x30, tlv(6, bytes.fromhex(oid)) + tlv(0x31, b"".join(sorted(values)))) for oid, *values in attributes]
+    return handmade(attributes=b"".join(sorted(made)))
+
+
+def check_brought(made, wanted):
+    csr.check_brought(csr.load(made) if isinstance(made, str) else made, wanted)
 
 
 @pytest.mark.parametrize("key_type", keys.KEY_TYPES)
@@ -212,17 +245,92 @@ def test_other_requests_have_other_bindings():
         "no CA": (request(extensions=[x509.BasicConstraints(False, None)]), {}),
         "harmless keyUsage": (request(extensions=[making.key_usage("digital_signature")]), {}),
         "extendedKeyUsage": (request(extensions=[x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])]), {}),
+        "must-staple": (request(extensions=[x509.TLSFeature([x509.TLSFeatureType.status_request])]), {}),
+        "a key identifier": (request(extensions=[x509.SubjectKeyIdentifier(b"x" * 20)]), {}),
+        "a common name alone": (request([]), {}),
+        "a common name alone, in other case": (request([], "WEB.example.com"), {}),
+        "an address as common name alone": (request([], "10.0.0.1"), {"sans": ["10.0.0.1"]}),
+        "a password": (request(attributes=[(AttributeOID.CHALLENGE_PASSWORD, b"x")]), {}),
+        "what Windows tells of itself": (
+            with_attributes(ASKS, ("2b060104018237150e", tlv(0x30, tlv(12, b"x") * 4))),
+            {},
+        ),
     },
 )
 def test_a_request_that_a_user_brings_is_accepted(made, options):
-    csr.check_brought(made, making.wanted(csr_path="/etc/pki/web.csr", **options))
+    check_brought(made, making.wanted(csr_path="/etc/pki/web.csr", **options))
 
 
 @making.table(
     "made, options, words",
     {
         "other name": (request(["evil.example"]), {}, "names dns:evil.example; the task asks for dns:web.example.com"),
-        "no name": (request([]), {}, "names nothing"),
+        "no name": (request([], ""), {}, "names nothing"),
+        "no name, one of two as common name": (
+            request([]),
+            {"sans": ["web.example.com", "b.example"]},
+            "names nothing",
+        ),
+        "no name, another as common name": (request([], "b.example"), {}, "names nothing"),
+        "anything as usage": (
+            request(extensions=[usage("2.5.29.37.0")]),
+            {},
+            "what no request may bring: extendedKeyUsage",
+        ),
+        "anything as usage, in Microsoft's words": (
+            request(extensions=[usage("1.3.6.1.5.5.7.3.1", "1.3.6.1.4.1.311.10.12.1")]),
+            {},
+            "what no request may bring: extendedKeyUsage",
+        ),
+        "nameConstraints": (
+            request(extensions=[x509.NameConstraints([x509.DNSName("example.com")], None)]),
+            {},
+            "what no request may bring: nameConstraints (2.5.29.30)",
+        ),
+        "policies": (
+            request(
+                extensions=[
+                    x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("2.5.29.32.0"), None)])
+                ]
+            ),
+            {},
+            "what no request may bring: certificatePolicies",
+        ),
+        "a length of path": (
+            request_pem(extensions=[making.unknown("2.5.29.19", "3003020100")]),
+            {},
+            "The certificate request ",
+        ),
+        "what nobody knows": (
+            request(extensions=[making.unknown("1.2.3.4")]),
+            {},
+            "what no request may bring: 1.2.3.4",
+        ),
+        "step's own": (
+            request(extensions=[making.step_extension()]),
+            {},
+            "what no request may bring: 1.3.6.1.4.1.37476",
+        ),
+        "a second request": (with_attributes(ASKS, ASKS_TO_BE_CA), {}, "asks for extensions 2 times"),
+        "a second value": (with_attributes((REQUEST, VALUE, CA_VALUE)), {}, "The certificate request "),
+        "no value": (with_attributes(ASKS, (REQUEST,)), {}, "The certificate request "),
+        "Microsoft's": (with_attributes(ASKS, (MICROSOFT, CA_VALUE)), {}, "in the attribute 1.3.6.1.4.1.311.2.1.14"),
+        "Microsoft's alone": (with_attributes((MICROSOFT, VALUE)), {"common_name": ""}, "1.3.6.1.4.1.311.2.1.14"),
+        "in an attribute of another name": (
+            with_attributes(ASKS, ("2a0304", CA_VALUE)),
+            {},
+            "in the attribute 1.2.3.4, which not all read alike",
+        ),
+        "deep in an attribute": (
+            with_attributes(ASKS, ("2a0304", tlv(0x30, tlv(0x31, CA_VALUE)))),
+            {},
+            "in the attribute 1.2.3.4, which not all read alike",
+        ),
+        "deeper than anybody looks": (
+            with_attributes(ASKS, ("2a0304", nested(30))),
+            {},
+            "cannot be read: values in values",
+        ),
         "additional name": (request(["web.example.com", "b.example"]), {}, "names dns:web.example.com, dns:b.example"),
         "missing name": (
             request(),
@@ -246,4 +354,35 @@ def test_a_request_that_a_user_brings_is_accepted(made, options):
 )
 def test_a_request_that_a_user_brings_is_refused(made, options, words):
     wanted = making.wanted(csr_path="/etc/pki/web.csr", **options)
-    assert words in refusal(csr.check_brought, made, wanted)
+    assert words in refusal(check_brought, made, wanted)
+
+
+def test_the_names_that_a_token_must_have():
+    assert csr.asked_names(request(["WEB.example.com", "b.example"])) == ["WEB.example.com", "b.example"]
+    assert csr.asked_names(request([], "WEB.example.com")) == ["WEB.example.com"]
+
+
+def test_what_was_asked_and_not_given_is_named():
+    asked = request(
+        organization="Example Ltd",
+        extensions=[
+            usage("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.3", "1.2.3.4"),
+            making.key_usage("digital_signature", "content_commitment", "key_encipherment"),
+            x509.TLSFeature([x509.TLSFeatureType.status_request]),
+            x509.BasicConstraints(False, None),
+            x509.SubjectKeyIdentifier(b"x" * 20),
+        ],
+    )
+    given = making.lab().leaf(
+        extensions=[usage("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"), making.key_usage("digital_signature")]
+    )
+    assert csr.not_given(asked, given) == [
+        "O=Example Ltd",
+        "the extended key usage codeSigning (1.3.6.1.5.5.7.3.3)",
+        "the extended key usage 1.2.3.4",
+        "the key usage contentCommitment",
+        "the key usage keyEncipherment",
+        "TLSFeature (1.3.6.1.5.5.7.1.24)",
+    ]
+    assert csr.not_given(request(), given) == []
+    assert csr.not_given(request(common_name="Web"), given) == ["CN=Web"]
