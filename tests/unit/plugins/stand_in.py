@@ -100,7 +100,7 @@ class StandIn:
         return [(one.path.rpartition("/")[2], one.by) for one in self.asked if "provisioners" not in one.path]
 
     def crl(self, **more) -> bytes:
-        """The list of what it revoked, DER; more: key, issuer, begin, end."""
+        """The list of what it revoked, DER; more: key, issuer, begin, end, extensions (each with critical)."""
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(more.get("issuer", self.authority.intermediate.subject))
@@ -112,6 +112,8 @@ class StandIn:
             if reason:
                 entry = entry.add_extension(x509.CRLReason(reason), critical=False)
             builder = builder.add_revoked_certificate(entry.build())
+        for extension, critical in more.get("extensions", []):
+            builder = builder.add_extension(extension, critical=critical)
         signed = builder.sign(more.get("key", self.authority.key), hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.DER)
 

@@ -9,11 +9,14 @@ from datetime import datetime, timezone
 
 from .. import durations
 from ..errors import ApiError, CertificateError
-from ..library import x509
+from ..library import ExtensionOID, x509
 from ..x509 import certificates, extensions
 from . import api
 
 _GRACE = certificates.CLOCK_GRACE
+_DELTA, _SCOPE = "2.5.29.27", "2.5.29.28"
+#: authorityKeyIdentifier and cRLNumber, which decide nothing here.
+_UNDERSTOOD = ("2.5.29.35", "2.5.29.20")
 
 
 class Revoked:
@@ -53,7 +56,7 @@ def fetch(authority, now: datetime) -> Revoked:
         raise api.refusal(api.CRL, answer)
     try:
         crl = x509.load_der_x509_crl(answer.body)
-        crl.signature_hash_algorithm, len(crl), crl.issuer
+        crl.signature_hash_algorithm, len(crl), crl.issuer, crl.extensions
     except extensions.unreadable() as error:
         raise CertificateError(
             "check_revocation: the CA's list of revoked certificates cannot be read (GET %s): %s." % (answer.url, error)
@@ -74,10 +77,33 @@ def _check(crl, authority, now: datetime, url: str) -> None:
             continue
     ways = [[one] for one in intermediates] + [[one, upper] for one in intermediates for upper in intermediates]
     trusted = [way[0] for way in ways if not certificates.chain_problem(way, roots, now)]
-    if not any(_signed(crl, issuer) for issuer in trusted + list(roots)):
+    signers = [issuer for issuer in trusted + list(roots) if _signed(crl, issuer)]
+    if not signers:
         raise CertificateError(
             "check_revocation: the list of revoked certificates at %s was signed by a stranger (%s), by no intermediate of this "
             "CA. It is not believed." % (url, crl.issuer.rfc4514_string())
+        )
+    if not any(_may_sign_lists(issuer) for issuer in signers):
+        raise CertificateError(
+            "check_revocation: the list of revoked certificates at %s was signed by %s, whose keyUsage is without cRLSign: it is for "
+            "other things. Give the intermediate cRLSign." % (url, crl.issuer.rfc4514_string())
+        )
+    partial = _partial(crl.extensions)
+    if partial:
+        raise CertificateError(
+            "check_revocation: the list of revoked certificates at %s is %s, so a certificate that is not in it may be revoked "
+            "all the same. The whole list is needed." % (url, partial)
+        )
+    _check_times(crl, now, url)
+
+
+def _check_times(crl, now: datetime, url: str) -> None:
+    begin = _aware(crl, "last_update")
+    if begin > now + _GRACE:
+        raise CertificateError(
+            "check_revocation: the CA's list of revoked certificates at %s is from the future: it begins on %s; here it is %s. Set "
+            "the clocks of the CA and of this machine."
+            % (url, durations.format_time(begin), durations.format_time(now))
         )
     end = _aware(crl, "next_update")
     if end is None:
@@ -90,6 +116,41 @@ def _check(crl, authority, now: datetime, url: str) -> None:
             "check_revocation: the CA's list of revoked certificates at %s is out of date since %s. Is the CA's clock right, and "
             "does it renew its list (crl in ca.json)?" % (url, durations.format_time(end))
         )
+
+
+def _partial(extensions_found) -> str:
+    """Why a list is not all that its issuer revoked (RFC 5280, 5.2), for people; "" if it is."""
+    for extension in extensions_found:
+        oid, value = extension.oid.dotted_string, extension.value
+        if oid == _DELTA:
+            return "a delta (deltaCRLIndicator), which lists changes alone"
+        if oid == _SCOPE:
+            scope = _scope(value, extension.critical)
+            if scope:
+                return scope
+        elif extension.critical and oid not in _UNDERSTOOD:
+            return "under a critical extension that is not understood (%s)" % extensions.name_of(extension.oid)
+    return ""
+
+
+def _scope(value, critical: bool) -> str:
+    """Of an issuingDistributionPoint. step-ca names its URL in one that is not critical, and says: user certificates only."""
+    if value.indirect_crl:
+        return "indirect (issuingDistributionPoint: indirectCRL), of several issuers"
+    if value.only_contains_ca_certs or value.only_contains_attribute_certs:
+        return "limited to other certificates than those of hosts (issuingDistributionPoint)"
+    if value.only_some_reasons:
+        return "limited to some reasons (issuingDistributionPoint: onlySomeReasons)"
+    if critical and (value.full_name or value.relative_name):
+        return "limited to one distribution point (issuingDistributionPoint, critical)"
+    return ""
+
+
+def _may_sign_lists(issuer) -> bool:
+    try:
+        return issuer.extensions.get_extension_for_oid(ExtensionOID.KEY_USAGE).value.crl_sign
+    except x509.ExtensionNotFound:
+        return True
 
 
 def _signed(crl, issuer) -> bool:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from cryptography import x509
@@ -146,6 +146,81 @@ def test_a_list_that_is_out_of_date_is_no_answer(stand_in, minutes, good):
         assert "is out of date since %s" % end in refused(stand_in)
 
 
+@pytest.mark.parametrize("minutes, good", [(-1, True), (9, True), (11, False), (100000, False)])
+def test_a_list_of_the_future_is_no_answer(stand_in, minutes, good):
+    stand_in.say[CRL] = [(200, stand_in.crl(begin=pki.NOW + minutes * MINUTE, end=pki.NOW + 365 * pki.DAY))]
+    if good:
+        assert fetch(stand_in).sentence(7) == ""
+    else:
+        assert "is from the future: it begins on " in refused(stand_in)
+
+
+def distribution(**more):
+    """An issuingDistributionPoint."""
+    url = [x509.UniformResourceIdentifier("https://ca.internal/1.0/crl")] if more.pop("named", False) else None
+    names = "only_contains_user_certs only_contains_ca_certs indirect_crl only_contains_attribute_certs"
+    flags = {name: more.pop(name, False) for name in names.split()}
+    return x509.IssuingDistributionPoint(url, None, only_some_reasons=more.pop("reasons", None), **flags)
+
+
+@making.table(
+    "extension, critical, words",
+    {
+        "delta": (x509.DeltaCRLIndicator(3), True, "a delta (deltaCRLIndicator)"),
+        "delta, not critical": (x509.DeltaCRLIndicator(3), False, "a delta (deltaCRLIndicator)"),
+        "indirect": (distribution(indirect_crl=True), True, "is indirect (issuingDistributionPoint: indirectCRL)"),
+        "indirect, not critical": (distribution(indirect_crl=True, named=True), False, "is indirect"),
+        "of CAs": (
+            distribution(only_contains_ca_certs=True),
+            True,
+            "limited to other certificates than those of hosts",
+        ),
+        "of attributes": (distribution(only_contains_attribute_certs=True), False, "limited to other certificates"),
+        "of a reason": (
+            distribution(reasons=frozenset([x509.ReasonFlags.key_compromise])),
+            True,
+            "limited to some reasons (issuingDistributionPoint: onlySomeReasons)",
+        ),
+        "of one place": (distribution(named=True), True, "limited to one distribution point"),
+        "what nobody knows": (making.unknown("1.2.3.4"), True, "a critical extension that is not understood (1.2.3.4)"),
+        "what nobody knows to be critical": (
+            x509.IssuerAlternativeName([x509.DNSName("ca.internal")]),
+            True,
+            "a critical extension that is not understood (issuerAltName (2.5.29.18))",
+        ),
+    },
+)
+def test_a_list_that_is_not_all_is_no_answer(stand_in, extension, critical, words):
+    stand_in.say[CRL] = [(200, stand_in.crl(extensions=[(extension, critical)]))]
+    assert words in refused(stand_in)
+
+
+def test_what_step_ca_says_of_its_list_is_fine(stand_in):
+    """Its URL and that it is for user certificates, not critical; a number; the key that signed. Others say more, or less."""
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(CA.intermediate.public_key())
+    usual = [(distribution(only_contains_user_certs=True, named=True), False), (x509.CRLNumber(7), False)]
+    for extensions in (
+        [*usual, (identifier, False)],
+        [(distribution(only_contains_user_certs=True), True), (x509.CRLNumber(7), True), (identifier, True)],
+        [(making.unknown("1.2.3.4"), False)],
+    ):
+        stand_in.say[CRL] = [(200, stand_in.crl(extensions=extensions))]
+        assert fetch(stand_in).sentence(7) == ""
+
+
+@pytest.mark.parametrize("usages, good", [([], True), (["crl_sign"], True), (["key_cert_sign"], False)])
+def test_who_signs_lists_may_do_so(stand_in, usages, good):
+    powers = [x509.BasicConstraints(True, None)] + [making.key_usage(*usages)] * bool(usages)
+    key, name = pki.new_key(), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Other")])
+    other = making.certificate(name, key.public_key(), CA.root.subject, CA.root_key, pki.NOW, pki.NOW + pki.DAY, powers)
+    stand_in.say[CRL] = [(200, stand_in.crl(key=key, issuer=name))]
+    stand_in.say["/1.0/intermediates"] = [(200, {"crts": [pki.pem_of(other)]})]
+    if good:
+        assert fetch(stand_in).sentence(7) == ""
+    else:
+        assert "was signed by CN=Other, whose keyUsage is without cRLSign" in refused(stand_in)
+
+
 class Naive:
     """A list as cryptography < 42 has it."""
 
@@ -157,10 +232,10 @@ class Naive:
             raise AttributeError(name)
         value = (
             getattr(self._crl, name + "_utc")
-            if name in ("next_update", "revocation_date")
+            if name in ("last_update", "next_update", "revocation_date")
             else getattr(self._crl, name)
         )
-        return value.replace(tzinfo=None) if name in ("next_update", "revocation_date") and value else value
+        return value.replace(tzinfo=None) if isinstance(value, datetime) else value
 
     def __len__(self):
         return len(self._crl)
