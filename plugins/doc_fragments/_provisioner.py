@@ -51,7 +51,7 @@ options:
     type: str
   token_lifetime:
     description:
-      - How long a minted token is good for, as a duration.
+      - How long a minted token is good for, as a duration. More than an hour is a warning, more than seven days an error.
       - Without it, 5 minutes.
       - Variable C(stepca_token_lifetime).
     type: str

@@ -134,7 +134,7 @@ options:
     description: Accepted and ignored, so that one set of variables serves modules and lookup.
     type: str
   token_lifetime:
-    description: How long the token is good for, as a duration. Without it, 5 minutes.
+    description: How long the token is good for, as a duration of seven days at most; above an hour is a warning. Without it, 5 minutes.
     type: str
     vars:
       - name: stepca_token_lifetime
@@ -174,6 +174,7 @@ import os
 
 from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
 
 from ..module_utils import _options
 from ..module_utils._core.ca import client
@@ -198,7 +199,8 @@ class LookupModule(LookupBase):
 
     def _mint(self, terms: list, variables: dict, options: dict) -> list:
         settings = self._settings(variables, options)
-        table.check(settings)
+        for sentence in table.check(settings):
+            Display().warning(sentence)
         purpose = options.get("purpose") or "sign"
         if purpose not in ("sign", "revoke"):
             raise OptionError("purpose: %r is neither sign nor revoke." % purpose)

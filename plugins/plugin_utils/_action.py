@@ -57,7 +57,7 @@ class StepCAAction(ActionBase):
             self._refuse_secrets_in_environment()
             self.settings = Settings(self._sources(), self._read_file)
             self.given, self.options = self._validated()
-            table.check(self.settings)
+            self.warn(table.check(self.settings))
             result = self.act()
         except StepCAError as error:
             result = {"failed": True, "msg": str(error)}

@@ -48,6 +48,11 @@ class Credential:
     def check(settings) -> None:
         """OptionError for what the options alone show. It is called whether they mean this kind or not."""
 
+    @staticmethod
+    def warnings(_settings) -> list:
+        """Sentences on what the options alone show, for an action or a lookup to tell."""
+        return []
+
     @property
     def provisioner(self):
         """The Setting that names the provisioner which certificates are to be of, or None."""

@@ -26,6 +26,7 @@ except ImportError:
     jwt = None
 
 _BACKDATE = timedelta(seconds=60)
+_LONG_LIFE, _LONGEST_LIFE = timedelta(hours=1), timedelta(days=7)
 _CURVES = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "EdDSA"}
 
 
@@ -46,6 +47,17 @@ class JWK(Credential):
         settings.refuse_two("provisioner_key", "provisioner_key_path")
         settings.refuse_two("provisioner_password", "provisioner_password_file")
         lifetime(settings)
+
+    @staticmethod
+    def warnings(settings) -> list:
+        """A sentence where tokens live for longer than their use takes."""
+        given, span = settings.find("token_lifetime"), lifetime(settings)
+        if span <= _LONG_LIFE:
+            return []
+        return [
+            "token_lifetime (from %s) is %s: whoever finds a token in that time can use it, once. Minutes are enough."
+            % (given.where, durations.format_duration(span))
+        ]
 
     def mint(self, purpose):
         """A new token each time (step-ca authority/provisioner/jwk.go)."""
@@ -91,6 +103,11 @@ def lifetime(settings) -> timedelta:
     span = durations.parse_duration(given.value, "token_lifetime")
     if not span:
         raise OptionError("token_lifetime: 0 leaves no time to use the token.")
+    if span > _LONGEST_LIFE:
+        raise OptionError(
+            "token_lifetime: %s is longer than seven days. Who finds such a token can use it for all that time; it serves once, and "
+            "minutes are enough." % durations.format_duration(span)
+        )
     return span
 
 
@@ -143,7 +160,7 @@ def _published_key(entry: dict, authority) -> str:
         if error.status != 404:
             raise
         text = None
-    if not text:
+    if not isinstance(text, str) or not text:
         raise ProvisionerError(
             'The CA at %s hands out no encrypted key for the provisioner "%s". %s'
             % (authority.url, entry["name"], hint)

@@ -14,10 +14,11 @@ KINDS = (Token, JWK)
 MINTING = tuple(kind for kind in KINDS if not kind.SERVES_ONE)
 
 
-def check(settings) -> None:
-    """OptionError for what the options of all kinds show by themselves."""
+def check(settings) -> list:
+    """OptionError for what the options of all kinds show by themselves; returns what is to be warned of."""
     for kind in KINDS:
         kind.check(settings)
+    return [sentence for kind in KINDS for sentence in kind.warnings(settings)]
 
 
 def choose(settings, connection, authority, kinds=KINDS) -> Credential:

@@ -244,6 +244,8 @@ def test_without_the_library_the_sentence_names_it(monkeypatch):
         ({"provisioner_key": "x", "provisioner_key_path": "/x"}, "provisioner_key .* and provisioner_key_path"),
         ({"provisioner_password": "x", "provisioner_password_file": "/x"}, "provisioner_password .* and provisioner_p"),
         ({"token_lifetime": "0s"}, "token_lifetime: 0 leaves no time"),
+        ({"token_lifetime": "168h1s"}, "token_lifetime: 168h1s is longer than seven days"),
+        ({"token_lifetime": "8d"}, "token_lifetime: 192h is longer than seven days"),
     ],
 )
 def test_what_the_options_alone_show_is_checked_at_once(options, text):
@@ -259,6 +261,14 @@ def test_the_life_of_a_token(text, seconds):
         [_settings.Source(str, {"token_lifetime": text}.get, lambda name: name == "token_lifetime")], None
     )
     assert jwk.lifetime(settings) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text, warned", [(None, False), ("1h", False), ("61m", True), ("7d", True)])
+def test_a_long_life_of_a_token_is_warned_of(text, warned):
+    options = {"token_lifetime": text, "token": "x"}
+    settings = _settings.Settings([_settings.Source(lambda name: "the task", options.get, options.__contains__)], None)
+    found = jwk.JWK.warnings(settings)
+    assert len(found) == warned and all("(from the task)" in one for one in found)
 
 
 @pytest.mark.parametrize("text", ["0s", "soon", "-1m"])
