@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import ssl
 import tempfile
 import threading
 from concurrent.futures import Future
@@ -97,7 +98,7 @@ class Transport:
         """A session for one request: requests < 2.32 gives a second one the roots file of the first, which is gone."""
         session = requests.Session()
         session.trust_env = False
-        session.mount("https://", _NamedAdapter(self._server_name))
+        session.mount("https://", _NamedAdapter(self._server_name, https.context_for(self._roots_pem)))
         return session
 
     def _send(self, base_url: str, request: api.Request) -> api.Answer:
@@ -125,6 +126,11 @@ class Transport:
 class _Connection(HTTPSConnection):
     """Notes when the first byte of a request is written; until then a token is unspent."""
 
+    def connect(self):
+        super().connect()
+        if self.ssl_context.verify_mode != ssl.CERT_NONE:
+            https.refuse_another_name(self.sock.getpeercert(binary_form=True), self.server_hostname or self.host)
+
     def send(self, data):
         _thread.progress.note_sending()
         return super().send(data)
@@ -135,15 +141,16 @@ class _Pool(HTTPSConnectionPool):
 
 
 class _NamedAdapter(HTTPAdapter):
-    """Expects this name in the CA's certificate, whatever the host of the URL is."""
+    """Verifies as the transport of hosts does. server_name: expected in the CA's certificate, None for the host of the URL."""
 
-    def __init__(self, server_name):
+    def __init__(self, server_name, context):
         self._server_name = server_name
+        self._context = context
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args, **kwargs):
-        if self._server_name:
-            kwargs.update(server_hostname=self._server_name, assert_hostname=self._server_name)
+        # The name is compared by _Connection: urllib3 and OpenSSL do not agree on what a * may stand for.
+        kwargs.update(ssl_context=self._context, server_hostname=self._server_name, assert_hostname=False)
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = dict(self.poolmanager.pool_classes_by_scheme, https=_Pool)
 
@@ -181,9 +188,6 @@ def _explain(error: Exception, seconds: float, sent: bool) -> TransportError:
         isinstance(one, NewConnectionError) for one in chain
     ):
         return https.explain(error, seconds, sent, late=True)
-    for one in chain:
-        if type(one).__name__ == "CertificateError":  # urllib3 compares names itself where ca_name is given
-            return https.explain_tls("CERTIFICATE_VERIFY_FAILED", str(one))
     for one in chain:
         known = not isinstance(one, (requests.exceptions.RequestException, HTTPError))
         if known and isinstance(one, (OSError, http.client.HTTPException)):

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import re
 import socket
 import ssl
@@ -15,6 +16,8 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from ..errors import TransportError
+from ..library import ExtensionOID, x509
+from ..x509 import certificates, fields
 from . import api
 from .identity import present
 
@@ -33,12 +36,7 @@ class Transport:
         self._server_name = server_name
         self._seconds = seconds
         self._identity = identity
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if roots_pem is None:
-            self._context.check_hostname = False
-            self._context.verify_mode = ssl.CERT_NONE
-        else:
-            self._context.load_verify_locations(cadata=roots_pem)
+        self._context = context_for(roots_pem)
         if identity:
             self._present(*identity)
 
@@ -67,6 +65,8 @@ class Transport:
             connection.sock = self._context.wrap_socket(plain, server_hostname=self._server_name or parts.hostname)
             watch.guard(connection.sock)
             peer = connection.sock.getpeercert(binary_form=True)
+            if self._context.verify_mode != ssl.CERT_NONE:
+                refuse_another_name(peer, self._server_name or parts.hostname)
             sent = True
             headers = dict(request.headers, Host=parts.netloc, **{"Content-Type": "application/json"})
             connection.request(request.method, request.path, body=api.body_of(request), headers=headers)
@@ -86,6 +86,65 @@ class Transport:
         names = {name.lower(): value for name, value in response.getheaders()}
         check_body(body, names, request.largest)
         return api.Answer(response.status, names, body, base_url + request.path, peer)
+
+
+def context_for(roots_pem):
+    """An ssl.SSLContext that trusts these roots alone; it leaves the name to refuse_another_name. None verifies nothing.
+
+    Its flags are ours: strict ones, which Python 3.13 and urllib3 bring, refuse roots that every other version takes.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags = ssl.VERIFY_X509_TRUSTED_FIRST
+    if roots_pem is None:
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        context.load_verify_locations(cadata=roots_pem)
+    return context
+
+
+def refuse_another_name(peer: bytes, name: str) -> None:
+    """TransportError unless this certificate (DER), which is verified, is for this host.
+
+    As OpenSSL compares: the alternative names alone count, and a * stands for a whole first label. OpenSSL itself, Python and
+    urllib3 have differed on commonNames and on c*.internal from version to version.
+    """
+    try:
+        certificate = certificates.load_der(peer)
+    except ValueError as error:
+        raise _untrusted("it cannot be read: %s" % error, "") from None
+    named = fields.extension(certificate, ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
+    if any(_is_for(one, name) for one in named or []):
+        return
+    listed = ", ".join(map(str, certificates.sans(certificate)))
+    found = (
+        "it is for %s" % listed if listed else "it has no subject alternative names, and its commonName does not count"
+    )
+    raise _untrusted("%s; asked was %s" % (found, name), "ca_name is needed, or ca_url leads to another host")
+
+
+def _is_for(one, name: str) -> bool:
+    """Whether this alternative name is that of the host."""
+    try:
+        address = ipaddress.ip_address(name.strip("[]").partition("%")[0])
+    except ValueError:
+        return isinstance(one, x509.DNSName) and _is_domain(one.value.lower(), _ascii(name).lower().rstrip("."))
+    return isinstance(one, x509.IPAddress) and one.value == address
+
+
+def _is_domain(pattern: str, domain: str) -> bool:
+    label, dot, rest = pattern.partition(".")
+    if label == "*" and "." in rest:
+        first, dot, others = domain.partition(".")
+        return bool(first and dot) and others == rest
+    return pattern == domain and "*" not in pattern
+
+
+def _ascii(name: str) -> str:
+    try:
+        return name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return name
 
 
 def check_body(body: bytes, headers: dict, largest: int) -> None:
@@ -123,15 +182,26 @@ def explain_tls(reason: str, verify_message: str) -> TransportError:
     """What a failed TLS handshake means; no request was written before it."""
     if verify_message or "CERTIFICATE_VERIFY_FAILED" in reason:
         why = verify_message or reason
-        clock = ", or the clock of this machine is wrong" if re.search("expired|not yet valid", why) else ""
-        return TransportError(
-            "its certificate is not trusted (%s). Only the roots of ca_fingerprint or ca_root count, and the name must be in the "
-            "certificate: another CA answers there, somebody is in between, or ca_name is needed%s" % (why, clock),
-            sent=False,
-            retry=False,
+        if re.search("expired|not yet valid", why):
+            return _untrusted(
+                why, "another CA answers there, it missed a renewal, or the clock of this machine is wrong"
+            )
+        if not verify_message or re.search("issuer|self.signed|verify the first|signature failure", why):
+            return _untrusted(why, "another CA answers there, somebody is in between, or ca_name is needed")
+        return _untrusted(
+            why, "the chain that answers there breaks a rule (crt in the CA's ca.json), whoever issued it"
         )
     return TransportError(
         "no TLS there (%s): is that the port of a step-ca?" % reason, sent=False, retry=False, broken_off=True
+    )
+
+
+def _untrusted(why: str, reasons: str) -> TransportError:
+    return TransportError(
+        "its certificate is not trusted (%s). Only the roots of ca_fingerprint or ca_root count, and the name must be in the "
+        "certificate%s" % (why, reasons and ": " + reasons),
+        sent=False,
+        retry=False,
     )
 
 
