@@ -81,12 +81,13 @@ class CA:
         left = list(proofs)
         chain_pem, date = one_time.renew(self.authority, lambda _spent: left.pop(0) if left else None)
         public = keys.fingerprint(former[0].public_key())
-        chain = one_time.load(chain_pem)
-        certificates.check_renewed(chain, former, wanted, public, self.roots, durations.now())
-        _judge.judge_renewed(chain[0], wanted, date or durations.now())
+        signed_at, chain = one_time.issued_at(date), one_time.load(chain_pem)
+        clock = durations.parse_time(signed_at, "date")
+        certificates.check_renewed(chain, former, wanted, public, self.roots, durations.now(), clock)
+        _judge.judge_renewed(chain[0], wanted, clock)
         added = [san for san in certificates.sans(chain[0]) if san not in wanted.sans]
         self._action.warn(certificates.names_added(added, wanted.certificate_path))
-        return chain_pem, one_time.issued_at(date)
+        return chain_pem, signed_at
 
     def _rewrites(self, leaf) -> bool:
         """Whether the provisioner that issued this certificate has a template, which may make other names of those asked for."""

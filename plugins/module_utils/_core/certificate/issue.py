@@ -105,10 +105,11 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
             if renewal and not former:
                 raise Overtaken("%s is gone since it was examined. Run again." % wanted.certificate_path)
             told = _check(wanted, context, chain, key, former if renewal else None, issued_at)
+            first = issued_at
             if renewal:
                 kept = record.read(wanted.certificate_path, former)
-                issued_at = durations.format_time(record.issued_at(record.fitting(kept, former), former))
-            saved = replacement.install(wanted, context, chain, key, staged, issued_at)
+                first = durations.format_time(record.issued_at(record.fitting(kept, former), former))
+            saved = replacement.install(wanted, context, chain, key, staged, first, issued_at)
     except HalfReplaced:
         raise
     except Exception:
@@ -136,15 +137,14 @@ def _key_for(wanted, leaf) -> tuple:
 
 def _check(wanted, context: Context, chain, key, former, issued_at: str) -> list:
     """CertificateError unless the chain is what was asked for; returns sentences on what the CA added, and did not give."""
-    public = keys.fingerprint(key)
+    public, signed_at = keys.fingerprint(key), durations.parse_time(issued_at, "issued_at")
     if former is not None:
-        certificates.check_renewed(chain, former, wanted, public, context.roots, context.now)
+        certificates.check_renewed(chain, former, wanted, public, context.roots, context.now, signed_at)
         return []
     request = fileset.brought(wanted) if wanted.csr_path else None
     usages = extensions.usages(request.extensions) if request else []
     added = certificates.check_issued(chain, wanted, public, context.roots, context.now, usages)
-    clock = durations.parse_time(issued_at, "issued_at")
-    if wanted.max_lifetime and certificates.lives_longer(chain, wanted.max_lifetime, clock):
+    if wanted.max_lifetime and certificates.lives_longer(chain, wanted.max_lifetime, signed_at):
         raise CertificateError("The certificate that came lives longer than max_lifetime allows.")
     where = wanted.named["certificate_path"]
     missing = csr.not_given(request, chain[0]) if request else []

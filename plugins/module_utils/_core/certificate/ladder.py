@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from .. import durations
 from ..ca import api, client, connections, diagnosis, https, one_time
 from ..errors import (
     ApiError,
@@ -143,7 +144,10 @@ class Ladder:
         # Checked here already: issue.accept would forget the key that a token may still be needed for.
         key = former[0].public_key() if outcome == "renewed" else csr.load(self._errand.csr).public_key()
         chain, public = one_time.load(answer[0]), keys.fingerprint(key)
-        certificates.check_renewed(chain, former, self._wanted, public, self._context.roots, self._context.now)
+        signed_at = durations.parse_time(one_time.issued_at(answer[1]), "date")
+        certificates.check_renewed(
+            chain, former, self._wanted, public, self._context.roots, self._context.now, signed_at
+        )
         return answer
 
     def _by_client_certificate(self, outcome: str) -> tuple:

@@ -143,7 +143,7 @@ def _life_asked_for(wanted, found: Found) -> list:
         else:
             reasons += _measured(option, now_asked, found.chain[0])
     # A begin that the task asks for may be long past when the certificate is issued, and is no part of its life here.
-    since = max(certificates.not_before(found.chain[0]), record.issued_at(found.record, found.chain))
+    since = max(certificates.not_before(found.chain[0]), record.signed_at(found.record, found.chain))
     span = certificates.not_after(found.chain[0]) - since
     if wanted.max_lifetime and span > wanted.max_lifetime + BACKDATE:
         reasons.append(

@@ -66,10 +66,13 @@ def template_digest(template_data):
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
 
-def make(wanted, provisioner, chain, roots, issued_at: str, kept=(), bundle: Optional[str] = None) -> bytes:
+def make(
+    wanted, provisioner, chain, roots, issued_at: str, kept=(), bundle: Optional[str] = None, signed_at=""
+) -> bytes:
     """The record of a certificate that just came from the CA, as JSON.
 
-    issued_at: RFC 3339, by the CA's clock: when it was first issued, which renewals do not change; kept: paths of backups
+    issued_at, signed_at: RFC 3339, by the CA's clock: when it was first issued, which renewals do not change, and when this
+    very one was signed ("" where that is not known), which its begin does not tell, since CAs date back; kept: paths of backups
     that hold what is not ours; bundle: digest_of the PKCS#12 file that belongs to it, None for none.
     """
     leaf = chain[0]
@@ -83,6 +86,7 @@ def make(wanted, provisioner, chain, roots, issued_at: str, kept=(), bundle: Opt
             "not_after": durations.format_time(certificates.not_after(leaf)),
         },
         "issued_at": issued_at,
+        "signed_at": signed_at,
         "key_sha256": keys.fingerprint(leaf.public_key()),
         "roots": certificates.to_pem(roots).decode("ascii"),
         # With links, not what they lead to: those that go one day are both.
@@ -237,6 +241,17 @@ def issued_at(content, chain) -> datetime:
         except OptionError:
             pass
     return certificates.not_before(chain[0])
+
+
+def signed_at(content, chain) -> datetime:
+    """When a certificate was signed, by the CA's clock; its begin where the record, or None, does not tell."""
+    begin = certificates.not_before(chain[0])
+    if not is_of(content, chain):
+        return begin
+    try:
+        return durations.parse_time(content.get("signed_at") or content["issued_at"], "signed_at")
+    except OptionError:
+        return begin
 
 
 def asked_limit(content, option: str):

@@ -57,18 +57,18 @@ def missing_folders(wanted, context: Context) -> list:
     return ["the folder %s is missing" % folder for folder in missing]
 
 
-def install(wanted, context: Context, chain, key, staged: bool, issued_at: str) -> Saved:
+def install(wanted, context: Context, chain, key, staged: bool, issued_at: str, signed_at: str) -> Saved:
     """Replace the whole set: stage all of it with its final attributes, then commit.
 
     key: the private key or, of a request that a user brings, its public one; staged: whether it is a new one that waits;
-    issued_at: when it was first issued.
+    issued_at, signed_at: of record.make.
     """
     contents = {wanted.certificate_path: (certificates.to_pem(chain), "certificate")}
     contents.update(_made(wanted, chain, key, context.roots, wanted.outputs))
     known = _known(wanted, context.roots, chain)
     replaced = [one for one in wanted.written() if staged or one[0] != "key_path"]
     saved = _save(wanted, [(option, path) for option, path, _kind in replaced], known)
-    _add_record(wanted, contents, known.kept, saved, (context.provisioner, chain, context.roots, issued_at))
+    _add_record(wanted, contents, known.kept, saved, (context.provisioner, chain, context.roots, issued_at), signed_at)
     _replace(context, [(wanted.key_path, fileset.key_tag(chain[0].public_key()), "key")] if staged else [], contents)
     return saved
 
@@ -82,7 +82,7 @@ def write_derived(wanted, context: Context, found: plan.Found, examined: str, op
         saved = _save(wanted, [(option, wanted.outputs[option]) for option in options], known, always=False)
         if record.fits(found.record, found.chain):
             about = (context.provisioner, found.chain, found.roots, found.record["issued_at"])
-            _add_record(wanted, contents, known.kept, saved, about)
+            _add_record(wanted, contents, known.kept, saved, about, str(found.record.get("signed_at") or ""))
         _replace(context, [], contents)
     return saved
 
@@ -120,8 +120,8 @@ def _made(wanted, chain, key, roots, options) -> dict:
     return {wanted.outputs[option]: (derived.make(option, pair), OUTPUTS[option]) for option in options}
 
 
-def _add_record(wanted, contents: dict, former, saved: Saved, about: tuple) -> None:
-    """Add the record to what is to be written. former: the record of before; about: arguments of record.make."""
+def _add_record(wanted, contents: dict, former, saved: Saved, about: tuple, signed_at: str) -> None:
+    """Add the record to what is to be written. former: the record of before; about, signed_at: for record.make."""
     place = record.path_of(wanted.certificate_path)
     folders.make(os.path.dirname(place))
     there = [backup for _option, path, _kind in wanted.written() for backup in replacing.backups(path)]
@@ -131,7 +131,7 @@ def _add_record(wanted, contents: dict, former, saved: Saved, about: tuple) -> N
     bundle = contents.get(wanted.outputs.get("pkcs12_path"), (None, ""))[0]
     digest = record.digest_of(bundle) if bundle else former and former.get("pkcs12_sha256")
     kept = sorted({path for path in spared if path in there}.union(saved.foreign))
-    contents[place] = (record.make(wanted, *about, kept, digest), "record")
+    contents[place] = (record.make(wanted, *about, kept, digest, signed_at), "record")
 
 
 def restore(wanted, context: Context, contents: dict) -> None:

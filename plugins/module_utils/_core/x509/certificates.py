@@ -198,10 +198,10 @@ def not_given(missing: list, where: str) -> list:
     return [sentence % (where, ", ".join(missing))] if missing else []
 
 
-def check_renewed(chain, former, wanted, public_key_sha256: str, roots, now: datetime) -> None:
+def check_renewed(chain, former, wanted, public_key_sha256: str, roots, now: datetime, signed_at: datetime) -> None:
     """Whether a renewal may be installed: this key, the former names, a later end. CertificateError says what is wrong.
 
-    former: the chain that it renews.
+    former: the chain that it renews; signed_at: when that was, by the CA's clock.
     """
     leaf = chain[0]
     if keys.fingerprint(leaf.public_key()) != public_key_sha256:
@@ -218,11 +218,10 @@ def check_renewed(chain, former, wanted, public_key_sha256: str, roots, now: dat
             "A renewal would end on %s, not later than now (%s)."
             % (durations.format_time(end), durations.format_time(before))
         )
-    span = not_after(leaf) - not_before(leaf)
-    if wanted.max_lifetime and span > wanted.max_lifetime + BACKDATE:
+    if wanted.max_lifetime and lives_longer(chain, wanted.max_lifetime, signed_at):
         raise CertificateError(
             "A renewal would live for %s, longer than max_lifetime, %s."
-            % (durations.format_duration(span), durations.format_duration(wanted.max_lifetime))
+            % (durations.format_duration(not_after(leaf) - signed_at), durations.format_duration(wanted.max_lifetime))
         )
     _check_life(chain, wanted, roots, now)
 

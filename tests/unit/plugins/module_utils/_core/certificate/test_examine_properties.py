@@ -101,7 +101,9 @@ class Host:
         chain = self.stand_in.prolong(former[0])
         public = making.sha256_of_key(former[0].public_key())
         task = self.asked(options)
-        certificates.check_renewed(one_time.load(chain), former, task, public, [CA.root], self.stand_in.clock)
+        certificates.check_renewed(
+            one_time.load(chain), former, task, public, [CA.root], self.stand_in.clock, self.stand_in.clock
+        )
         issue.accept(task, self.told(), chain, answer.digest, durations.format_time(self.stand_in.clock), True)
         return answer
 

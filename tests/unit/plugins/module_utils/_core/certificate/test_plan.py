@@ -323,6 +323,25 @@ def test_drift(lies, options, now, provisioner, phrases, outcome):
     assert_reasons(plan.decide(making.wanted(**options), lies, now, provisioner), phrases, outcome)
 
 
+@making.table(
+    "backdate, over, signed_at, drift",
+    {
+        "an hour, written down": (HOUR, 0 * HOUR, True, False),
+        "an hour, and longer than that": (HOUR, 12 * MINUTE, True, True),
+        "an hour, not written down": (HOUR, 0 * HOUR, False, True),
+        "ten minutes, not written down": (10 * MINUTE, 0 * HOUR, False, False),
+    },
+)
+def test_a_renewal_is_measured_from_when_it_was_signed(backdate, over, signed_at, drift):
+    """However far the CA dates back. A record of older versions tells only when it was first issued."""
+    chain = lives(-backdate, DAY + over)
+    first = TIME(NOW - 3 * DAY)
+    text = record.make(making.wanted(), "ansible", chain, [lab().root], first, signed_at=TIME(NOW) if signed_at else "")
+    lies = found(chain, record=record.parse(text))
+    decision = plan.decide(making.wanted(max_lifetime="24h"), lies, NOW, "ansible")
+    assert_reasons(decision, ["(max_lifetime)"] if drift else [])
+
+
 def test_all_reasons_are_given_at_once():
     lies = found(FOREIGN.chain(["b.example"], begin=NOW - DAY, end=NOW - HOUR), key=making.key("ec-p384"))
     wanted = making.wanted(common_name="Mail", not_after="48h", force=True)

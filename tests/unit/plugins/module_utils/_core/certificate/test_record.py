@@ -70,6 +70,7 @@ def test_what_a_record_holds():
             "not_after": "2026-07-02T12:00:00Z",
         },
         "issued_at": ISSUED,
+        "signed_at": "",
         "key_sha256": making.key_sha256(making.key()),
         "roots": making.pem(lab().root).decode("ascii"),
         "files": {"certificate_path": "/etc/pki/web.crt", "key_path": "/etc/pki/web.key"},

@@ -33,13 +33,14 @@ KEY = making.key_sha256(making.key())
 
 
 def check(chain, former=None, now=NOW, **options):
-    certificates.check_renewed(chain, former or FORMER, making.wanted(**options), KEY, [lab().root], now)
+    certificates.check_renewed(chain, former or FORMER, making.wanted(**options), KEY, [lab().root], now, now)
 
 
 def test_a_renewal_is_the_same_with_a_later_end():
     check(lab().chain())
     check(lab().chain(end=NOW + 4 * HOUR + MINUTE, begin=NOW - 20 * HOUR), renew_before="1h")
     check(lab().chain(private=making.key()), max_lifetime="24h")
+    check(lab().chain(begin=NOW - HOUR, end=NOW + DAY), max_lifetime="24h")  # however far the CA dates back
 
 
 @making.table(
@@ -72,9 +73,9 @@ def test_a_renewal_is_the_same_with_a_later_end():
             "would be due at once: it ends in 5h .*its whole life is 29h, and renew_before makes it due when",
         ),
         "longer than allowed": (
-            lab().chain(begin=NOW - 12 * MINUTE, end=NOW + DAY),
+            lab().chain(begin=NOW - 12 * MINUTE, end=NOW + DAY + 2 * MINUTE),
             {"max_lifetime": "24h"},
-            "would live for 24h12m, longer than max_lifetime, 24h",
+            "would live for 24h2m, longer than max_lifetime, 24h",
         ),
         "not valid yet": (lab().chain(begin=NOW + 11 * MINUTE, end=NOW + DAY), {}, "is not valid before"),
     },
@@ -88,7 +89,7 @@ def test_an_intermediate_that_ends_first_is_the_end_of_a_renewal():
     brief = making.brief()
     with pytest.raises(CertificateError, match="would end on"):
         certificates.check_renewed(
-            brief.chain(end=NOW + 2 * DAY), brief.chain(), making.wanted(), KEY, [brief.root], NOW
+            brief.chain(end=NOW + 2 * DAY), brief.chain(), making.wanted(), KEY, [brief.root], NOW, NOW
         )
 
 
