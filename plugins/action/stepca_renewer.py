@@ -9,8 +9,8 @@ from ..module_utils._core import durations, wire
 from ..module_utils._core.ca import connections
 from ..module_utils._core.certificate import options, request
 from ..module_utils._core.errors import OptionError
-from ..module_utils._core.renewer import configuration, sandbox
-from ..plugin_utils._action import StepCAAction
+from ..module_utils._core.renewer import configuration, sandbox, window
+from ..plugin_utils._action import StepCAAction, TaskFailed
 from ..plugin_utils._certificates.entry import understand
 from ..plugin_utils._schedule import schedule
 
@@ -21,9 +21,10 @@ def _content(given) -> str:
     return wire.word(given, 100000)
 
 
+_CHANGED = {"changed": wire.flag, "reasons": wire.texts, "problems": wire.texts}
+_NOTIFIED = wire.shape(**_CHANGED)
 _DONE = wire.shape(
-    changed=wire.flag,
-    reasons=wire.texts,
+    **_CHANGED,
     path=_content,
     python=_content,
     folders=wire.texts,
@@ -45,35 +46,81 @@ class ActionModule(StepCAAction):
     OPTIONS = dict(_options.RENEWER, entries=dict(_options.RENEWER["entries"], options=_options.RENEWER_ENTRY))
 
     def act(self) -> dict:
-        defaults = self.defaults_of(_CERTIFICATE)
-        entries = [self._understood(entry, defaults) for entry in self.options["entries"]]
-        request.refuse_shared_paths(entries)
-        connection = self.settings.connection() if any(map(_is_present, entries)) else None
-        if connection and not connection.urls:
-            raise OptionError("ca_url is required: the renewer of the host has to know where the CA is.")
-        for option in ("path", "config_path", "metrics_path", "python"):
-            sandbox.refuse_odd(self.options[option] or "", option)
         interval = durations.parse_duration(self.options["interval"], "interval")
         turn = schedule(interval, str(self._task_vars.get("inventory_hostname", "")), "interval")
+        defaults = self.defaults_of(_CERTIFICATE)
+        entries = [_with_defaults(entry, defaults) for entry in self.options["entries"]]
+        if self.options["state"] == "checked":
+            self._check(entries, interval)
+            return {"changed": False, "schedule": turn, "reasons": []}
+        entries = [self._understood(entry, interval) for entry in entries]
+        self._check_notify(entries)
+        request.refuse_shared_paths(entries)
+        connection = self._place_of_ca(entries)
+        for option in ("path", "config_path", "metrics_path", "python"):
+            sandbox.refuse_odd(self.options[option] or "", option)
         result = self.execute(
             dict(self.options, entries=[_for_host(entry) for entry in entries]),
             {"connection": connection and connections.describe(connection)},
         )
-        return dict(_DONE(result), schedule=turn, invocation={"module_args": self.shown()})
+        done = _NOTIFIED(result) if self.options["state"] == "notified" else _DONE(result)
+        done = dict(done, schedule=turn, invocation={"module_args": self.shown()})
+        problems = done.pop("problems")
+        if problems:
+            raise TaskFailed(dict(done, failed=True, msg=" ".join(problems)))
+        return done
 
-    def _understood(self, entry: dict, defaults: dict) -> dict:
-        """One entry with the defaults that stepca_certificate has in this play, its names in normal form."""
-        given = {name: defaults[name] for name in options.SHARED if name in defaults}
-        entry = dict(entry, **{name: value for name, value in given.items() if entry.get(name) is None})
+    def _place_of_ca(self, entries: list):
+        """Where the renewer finds the CA; None where nothing is to be renewed."""
+        if self.options["state"] != "present" or not any(map(_is_present, entries)):
+            return None
+        connection = self.settings.connection()
+        if not connection.urls:
+            raise OptionError("ca_url is required: the renewer of the host has to know where the CA is.")
+        return connection
+
+    def _check(self, entries: list, interval) -> None:
+        """What the renewer could never renew. Whatever else is wrong with an entry is said by stepca_certificate."""
+        problems = []
+        for entry in entries:
+            try:
+                wanted = understand(entry)
+            except OptionError:
+                continue
+            if wanted.state == "present":
+                problems.append(configuration.never_renewed(entry) or _too_rare(wanted, interval))
+        if any(problems):
+            raise OptionError(" ".join(filter(None, problems)))
+
+    def _check_notify(self, entries: list) -> None:
+        known = [entry["certificate_path"] for entry in entries]
+        for path in self.options["notify"]:
+            if path not in known:
+                raise OptionError("notify: no entry has the certificate_path %s." % path)
+
+    def _understood(self, entry: dict, interval) -> dict:
+        """The entry with its names in normal form, and what it means for the renewer."""
         wanted = understand(entry)
         for option, path, _kind in wanted.written():
             sandbox.refuse_odd(path, option)
+        configuration.hooked(entry)
         if wanted.state == "present":
-            configuration.check_hooks(entry)
             entry["only_by_play"] = configuration.never_renewed(entry)
-            if entry["only_by_play"] and self.options["unrenewable"] == "fail":
-                raise OptionError(entry["only_by_play"])
+            problem = entry["only_by_play"] or _too_rare(wanted, interval)
+            if problem and self.options["unrenewable"] == "fail" and self.options["state"] == "present":
+                raise OptionError(problem)
         return entry
+
+
+def _with_defaults(entry: dict, defaults: dict) -> dict:
+    """An entry with the defaults that stepca_certificate has in this play."""
+    given = {name: defaults[name] for name in options.SHARED if name in defaults}
+    return dict(entry, **{name: value for name, value in given.items() if entry.get(name) is None})
+
+
+def _too_rare(wanted: request.Request, interval) -> str:
+    found = window.of_options(wanted)
+    return window.problem(wanted.certificate_path, found, interval) if found else ""
 
 
 def _is_present(entry: dict) -> bool:

@@ -110,10 +110,11 @@ DOCTOR = {
 CERTIFICATE = dict(options.flat(), certificates={"type": "list", "elements": "dict", "options": options.entry()})
 
 RENEWER = {
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent", "checked", "notified"], "default": "present"},
     "path": {"type": "path", "default": defaults.PROGRAM},
     "config_path": {"type": "path", "default": defaults.CONFIGURATIONS},
     "entries": {"type": "list", "elements": "dict", "default": []},
+    "notify": {"type": "list", "elements": "path", "default": []},
     "interval": {"type": "str", "default": "15m"},
     "metrics_path": {"type": "path"},
     "python": {"type": "path"},

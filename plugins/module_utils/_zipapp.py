@@ -46,12 +46,14 @@ if TYPE_CHECKING:  # Never run. Ansible sends a module what it finds imported, a
         history,
         installation,
         metrics,
+        notification,
         renewable,
         renewal,
         sandbox,
         served,
         services,
         status,
+        window,
     )
     from ._core.trust import roots, stores
     from ._core.x509 import (

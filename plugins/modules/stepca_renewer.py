@@ -25,8 +25,11 @@ options:
   state:
     description:
       - V(absent) removes the renewer, all of its files and what it remembers. The certificates stay.
+      - V(checked) looks at the options alone, on the controller, and fails for certificates that the renewer could never renew, or not
+        in time. What else is wrong with an entry M(privatepki.stepca.stepca_certificate) says.
+      - V(notified) does what O(notify) says, and nothing else. For users who may not install a renewer.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, checked, notified]
     default: present
   path:
     description:
@@ -55,9 +58,21 @@ options:
     type: list
     elements: dict
     default: []
+  notify:
+    description:
+      - The C(certificate_path) of certificates that were just replaced. The services of their entries are reloaded, each once,
+        and C(run_after) is run, as after a renewal on the host. Where that fails, the task fails with everything else in place, and
+        the next task or the next renewal tries again.
+      - Certificates that an earlier run replaced without notifying anybody need not be named.
+    type: list
+    elements: path
+    default: []
+    version_added: 0.4.0
   interval:
     description:
       - How often the host looks whether something is due. It must divide a minute, an hour or a day into equal parts.
+      - Each certificate must be due for at least that long before it ends, or the task fails; where the options do not show it, at its
+        end, with everything set up. With O(unrenewable=warn) this is not looked at.
       - RV(schedule) has it in the words of systemd and cron, at an offset that belongs to the host.
     type: str
     default: 15m
@@ -167,7 +182,12 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options, _zipapp
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import connections
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import OptionError, StepCAError
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import command, installation, sandbox
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import (
+    command,
+    installation,
+    notification,
+    sandbox,
+)
 
 _COMMAND = command.__name__  # the renewer itself: with it, all that it needs is on the host
 
@@ -193,32 +213,43 @@ def octal_modes(module, entry):
     return octal
 
 
-def main():
-    """Set the renewer up, or take it away, as the action plugin says."""
-    module = AnsibleModule(argument_spec=_options.spec(_options.RENEWER), supports_check_mode=True)
-    _options.refuse_bypass(module)
-    _cryptography.ensure(module)
+def entries_to_keep(module):
+    """The entries, and how often the renewer looks at them where it is to renew them."""
+    entries, strict = entries_of(module), module.params["unrenewable"] == "fail"
+    return [dict(entry, interval=module.params["interval"]) for entry in entries] if strict else entries
+
+
+def notify(module):
+    """(what was to be done, what failed): those who use certificates that were replaced, in sentences."""
+    if module.params["state"] == "absent":
+        return [], []
+    reasons, failed = notification.notify(entries_of(module), module.params["notify"], module.check_mode)
+    return reasons, ["%s was replaced, but: %s" % problem for problem in sorted(failed.items())]
+
+
+def set_up(module):
+    """Have the renewer's files say what the task says; installation.Installation."""
     options, exchange = module.params, module.params["_exchange"]
-    try:
-        sandbox.refuse_odd(options["python"] or sys.executable, "python")
-        place = installation.Installation(options["path"], options["config_path"], module.check_mode)
-        if options["state"] == "absent":
-            place.remove(options["metrics_path"])
-        else:
-            connection = connections.restore(exchange["connection"]) if exchange["connection"] else None
-            strict = options["unrenewable"] == "fail"
-            place.configure(entries_of(module), connection, options["metrics_path"], strict)
-            if place.is_idle(options["entries"]):
-                place.remove(options["metrics_path"])
-            else:
-                place.install(_zipapp.build())
-    except StepCAError as error:
-        module.fail_json(msg=str(error))
-    for sentence in place.warnings + (place.problems if options["unrenewable"] == "warn" else []):
+    sandbox.refuse_odd(options["python"] or sys.executable, "python")
+    place = installation.Installation(options["path"], options["config_path"], module.check_mode)
+    if options["state"] == "present":
+        connection = connections.restore(exchange["connection"]) if exchange["connection"] else None
+        strict = options["unrenewable"] == "fail"
+        place.configure(entries_to_keep(module), connection, options["metrics_path"], strict)
+    if options["state"] == "absent" or place.is_idle(options["entries"]):
+        place.remove(options["metrics_path"])
+    else:
+        place.install(_zipapp.build())
+    return place
+
+
+def outcome_of(module, place):
+    """(result, problems) of the renewer's own files."""
+    options, strict = module.params, module.params["unrenewable"] == "fail"
+    for sentence in place.warnings + ([] if strict else place.problems):
         module.warn(sentence)
     folders, too_wide = place.folders(options["metrics_path"])
     result = {
-        "changed": bool(place.reasons),
         "reasons": place.reasons,
         "path": options["path"],
         "python": options["python"] or sys.executable,
@@ -228,9 +259,25 @@ def main():
         "backup_files": place.backups,
         "diff": place.differences,
     }
-    if place.problems and options["unrenewable"] == "fail":
-        module.fail_json(msg=" ".join(place.problems), **result)
-    module.exit_json(**result)
+    return result, (place.problems if strict else []) + place.too_rare
+
+
+def main():
+    """Notify, set the renewer up, or take it away, as the action plugin says."""
+    module = AnsibleModule(argument_spec=_options.spec(_options.RENEWER), supports_check_mode=True)
+    _options.refuse_bypass(module)
+    _cryptography.ensure(module)
+    reasons, problems, result = [], [], {}
+    try:
+        reasons, problems = notify(module)
+        if module.params["state"] != "notified":
+            result, more = outcome_of(module, set_up(module))
+            problems += more
+    except StepCAError as error:
+        module.fail_json(msg=" ".join([*problems, str(error)]))
+    result["reasons"] = reasons + result.get("reasons", [])
+    # Set up all the same: it is the action plugin that makes a failure of it.
+    module.exit_json(changed=bool(result["reasons"]), problems=problems, **result)
 
 
 if __name__ == "__main__":

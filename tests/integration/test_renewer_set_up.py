@@ -189,3 +189,27 @@ def test_a_steady_run_asks_the_ca_nothing(play, host, authority):
     with traffic(authority) as asked:
         run = play(tasks(authority, [entry])).expect_ok()
     assert asked == [] and run.changed == []
+
+
+def test_a_certificate_that_could_end_between_two_looks(play, host, authority):
+    """Before anything is sent where the options show it; at the end, with everything in place, where the certificate does."""
+    shown = {**pair("site"), "not_after": "10m", "renew_before": "50%"}
+    with traffic(authority) as asked:
+        run = play([{"name": "checked", RENEWER: {**PATHS, "state": "checked", "entries": [shown, pair("other")]}}])
+        words = "%s/site.crt is due only 5m before it ends, and the renewer looks every 15m" % host.path("/etc/tls")
+        failure = run.expect_failure(words, "renew_before", "stepca_renewer_interval", name="checked")
+    assert asked == [] and not host.path("/etc/renew.d").exists() and "other" not in failure.msg
+    chosen = {**pair("site"), "renew_before": "5%"}  # of the day that the CA gives
+    for _turn in range(2):
+        run = play(tasks(authority, [chosen], interval="6h"))
+        run.expect_failure("is due only 1h1", "looks every 6h", name="renewer")
+        assert (
+            Renewer(host)
+            .status(code=1)["site.crt"]["problem"]
+            .startswith("%s/site.crt is due only" % host.path("/etc/tls"))
+        )
+    run = play(tasks(authority, [chosen], interval="1h")).expect_ok()
+    assert "there may be no second" in " ".join(run["renewer"]["warnings"])
+    assert Renewer(host).status()["site.crt"]["state"] == "ok"
+    play(tasks(authority, [chosen], interval="6h", unrenewable="warn")).expect_ok()
+    assert Renewer(host).status()["site.crt"]["state"] == "ok", "a play renews it, and knows when"

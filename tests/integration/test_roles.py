@@ -19,7 +19,7 @@ from tools.tree import copied_tree
 CERTIFICATE_ROLE = {"role": "privatepki.stepca.certificate"}
 ISSUE = "privatepki.stepca.certificate : Give the host its certificates"
 KEEP = "privatepki.stepca.certificate : Keep the results"
-RENEWER = "privatepki.stepca.certificate : Put the renewer on the host"
+RENEWER = "privatepki.stepca.certificate : Notify those who use what changed, and put the renewer on the host"
 TRUST_ROLE = {"role": "privatepki.stepca.trust"}
 TLS = "{{ host_root }}/srv/tls/"
 
@@ -139,6 +139,27 @@ def test_a_bad_entry_in_the_role(play, host, authority):
     assert [one["outcome"] for one in results] == ["issued", "none"] and results[1]["failed"]
     assert judge(authority, host.path("/srv/tls/good.crt"), host.path("/srv/tls/keys/good.key")).names
     assert host.path("/srv/good").exists() and not host.path("/srv/bad").exists()
+
+
+def test_a_command_that_failed_is_run_again_by_the_next_play(play, host, authority):
+    """A play is only green where those who use the certificate know of it."""
+    hook = "echo told >> {{ host_root }}/srv/log; test -e {{ host_root }}/srv/fine"
+    plays = [{"hosts": "all", "gather_facts": False, "roles": [CERTIFICATE_ROLE]}]
+    entries = [entry("site", run_after=["sh", "-c", hook]), entry("other")]
+    variables = settings(authority, stepca_certificates=entries)
+    run = play(plays, variables=variables, check=True).expect_ok()
+    assert not host.path("/srv").exists() and [one for one in run[RENEWER]["reasons"] if "run_after is sh -c" in one]
+    for _turn in range(2):
+        run = play(plays, variables=variables)
+        assert run.rc != 0
+        run.expect_failure("site.crt was replaced, but: The command sh -c", "failed with code 1", name=RENEWER)
+    judge(authority, host.path("/srv/tls/site.crt"), host.path("/srv/tls/keys/site.key"))
+    host.path("/srv/fine").touch()
+    run = play(plays, variables=variables).expect_ok()
+    assert {task.task for task in run.changed} == {RENEWER}
+    run = play(plays, variables=variables).expect_ok()
+    assert run.changed == []
+    assert host.path("/srv/log").read_text(encoding="ascii") == "told\n" * 3
 
 
 @pytest.mark.both_cores

@@ -5,7 +5,7 @@
 
 {"version": 1, "certificate": options of stepca_certificate, "ca": where the CA is and whom to trust,
  "reload": [...], "run_after": [...], "on_failure": [...], "rollback": false, "served": "443",
- "only_by_play": why the renewer looks at it but never renews it}
+ "interval": how often the renewer looks, "only_by_play": why it looks but never renews}
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import os
 import re
 import shlex
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Optional
 
+from .. import durations
 from ..ca import connections
 from ..certificate import options, request
 from ..errors import HostFileError, OptionError, StepCAError
@@ -31,7 +32,7 @@ VERSION = 1
 OPTIONS = tuple(name for name, option in options.OPTIONS.items() if option.renewed)
 #: What an entry says beside the options of stepca_certificate.
 HOOKS = ("reload", "run_after", "on_failure", "rollback", "served")
-_KEYS = ("version", "certificate", "ca", "only_by_play") + HOOKS
+_KEYS = ("version", "certificate", "ca", "interval", "only_by_play") + HOOKS
 #: What status has to know of a certificate that only a play renews.
 _WATCHED = tuple(name for name, option in options.OPTIONS.items() if option.watched)
 ACTIONS = ("reload", "restart")
@@ -41,7 +42,7 @@ _REMEDY = "Run the play again, which writes it anew."
 
 @dataclass
 class Service:
-    """A service that uses a certificate. action: reload or restart."""
+    """A service that uses a certificate. action: reload or restart, which comes to the same and more."""
 
     name: str
     action: str = "reload"
@@ -52,7 +53,8 @@ class Configuration:
     """One certificate.
 
     options: as request.parse takes them; connection: connections.Connection; reload: list of Service; run_after, on_failure:
-    lists of words; rollback: bool; served: (host, port) or None; only_by_play: why it is never renewed here, or "".
+    lists of words; rollback: bool; served: (host, port) or None; only_by_play: why it is never renewed here, or "";
+    interval: timedelta, None where nobody said how often the renewer looks.
     """
 
     options: dict
@@ -63,6 +65,7 @@ class Configuration:
     rollback: bool = False
     served: Optional[tuple] = None
     only_by_play: str = ""
+    interval: Optional[timedelta] = None
 
     @property
     def certificate_path(self) -> str:
@@ -86,9 +89,10 @@ class Configuration:
     def entry(self) -> dict:
         """make, the other way."""
         services = [vars(service) for service in self.reload]
-        served = "[%s]:%d" % self.served if self.served else None
+        served = _served_text(*self.served) if self.served else None
         hooks = {"reload": services, "run_after": self.run_after, "on_failure": self.on_failure}
-        return dict(self.options, rollback=self.rollback, served=served, **hooks)
+        interval = durations.format_duration(self.interval) if self.interval else None
+        return dict(self.options, rollback=self.rollback, served=served, interval=interval, **hooks)
 
     def written(self) -> dict:
         """{option: path} of the files that a renewal writes."""
@@ -118,17 +122,20 @@ def never_renewed(entry: dict) -> str:
     return ""
 
 
-def check_hooks(entry: dict) -> None:
-    """OptionError for a hook of an entry that cannot mean anything."""
-    for given in _listed(entry, "reload"):
-        _service(given)
-    _words(entry, "run_after"), _words(entry, "on_failure")
-    if entry.get("served"):
-        parse_served(entry["served"])
+def hooked(entry: dict) -> Configuration:
+    """An entry of stepca_renewer as far as others are told of its certificate; OptionError for what cannot mean anything."""
+    return Configuration(
+        {"certificate_path": entry["certificate_path"]},
+        connections.Connection([], []),
+        [_service(one) for one in _listed(entry, "reload")],
+        _words(entry, "run_after"),
+        _words(entry, "on_failure"),
+        served=parse_served(entry["served"]) if entry.get("served") else None,
+    )
 
 
 def make(entry: dict, connection: connections.Connection) -> bytes:
-    """The file for an entry of stepca_renewer, which may say only_by_play; OptionError for what cannot mean anything."""
+    """The file for an entry of stepca_renewer, which may say only_by_play and interval; OptionError for what cannot mean anything."""
     names = OPTIONS
     if entry.get("only_by_play"):
         wanted = request.parse({name: entry.get(name) for name in _WATCHED + ("not_after",)})
@@ -142,7 +149,7 @@ def make(entry: dict, connection: connections.Connection) -> bytes:
     for name in {"mode", "key_mode"} & set(content["certificate"]):
         if isinstance(entry[name], int):  # YAML has read 0640 as a number
             content["certificate"][name] = "%04o" % entry[name]
-    content.update({name: entry[name] for name in HOOKS + ("only_by_play",) if entry.get(name)})
+    content.update({name: entry[name] for name in HOOKS + ("interval", "only_by_play") if entry.get(name)})
     text = (json.dumps(content, indent=2, sort_keys=True) + "\n").encode("ascii")
     parse(text)
     return text
@@ -166,6 +173,7 @@ def parse(text: bytes) -> Configuration:
         content.get("rollback", False),
         parse_served(content["served"]) if content.get("served") else None,
         str(content.get("only_by_play") or ""),
+        durations.parse_duration(content["interval"], "interval") if content.get("interval") else None,
     )
     if not isinstance(found.rollback, bool):
         raise OptionError("rollback: %r is neither true nor false" % (found.rollback,))
@@ -237,6 +245,10 @@ def parse_served(text) -> tuple:
     return found.group(1) or found.group(2) or "localhost", int(found.group(3))
 
 
+def _served_text(host: str, port: int) -> str:
+    return ("[%s]:%d" if ":" in host else "%s:%d") % (host, port)
+
+
 def _service(given) -> Service:
     described = {"name": given} if isinstance(given, str) else given
     if (
@@ -280,8 +292,22 @@ def load(path: str) -> Configuration:
         ) from None
 
 
+def staged(path: str) -> str:
+    """Where this configuration waits until the enrolment that it belongs to has its certificate."""
+    return os.path.join(os.path.dirname(path), "." + os.path.basename(path))
+
+
+def waiting(folder: str) -> list:
+    """The configurations in this folder for which one waits; HostFileError."""
+    return [os.path.join(folder, name[1:]) for name in _names(folder) if name[0] == "."]
+
+
 def paths(folder: str) -> list:
     """All configurations in this folder, in order of name; HostFileError."""
+    return [os.path.join(folder, name) for name in _names(folder) if name[0] != "."]
+
+
+def _names(folder: str) -> list:
     with places.explained("list", folder), places.entered(folder) as found:
         if found is None:
             return []
@@ -290,5 +316,4 @@ def paths(folder: str) -> list:
                 "Others can change the configurations in %s (%s), and what stands there is run: no renewer reads them. Let only "
                 "root write to that folder and those above it, or name another one." % (folder, found.why_foreign())
             )
-        names = found.names()
-    return [os.path.join(folder, name) for name in names if name.endswith(".json") and name[0] != "."]
+        return [name for name in found.names() if name.endswith(".json")]

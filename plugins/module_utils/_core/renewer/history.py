@@ -32,11 +32,13 @@ class History:
     error: str = ""
     pending: bool = False
 
-    def save(self) -> None:
-        """Write it down; HostFileError."""
+    def save(self):
+        """Write it down, or forget it where there is nothing to remember; HostFileError."""
         from ..files import replacing
 
         content = {name: value for name, value in vars(self).items() if name != "path"}
+        if not any(content.values()):
+            return places.remove(self.path)
         replacing.put(self.path, (json.dumps(content, sort_keys=True) + "\n").encode("ascii"), 0o644)
 
 

@@ -12,7 +12,8 @@ from contextlib import ExitStack, suppress
 from ..certificate import record
 from ..errors import HostFileError, StepCAError
 from ..files import areas, folders, locks, places, reading, replacing, staging
-from . import configuration, history, metrics, sandbox, services
+from ..x509 import certificates
+from . import configuration, history, metrics, sandbox, services, window
 from .renewable import Renewable
 
 #: Names of the folders that are removed with us, once they are empty. A folder of another name is somebody else's.
@@ -23,7 +24,8 @@ class Installation:
     """path: of the renewer; config_path: folder of the configurations; dry: say what would be done, and do nothing.
 
     reasons: what differed, in sentences; problems: why a certificate could never be renewed; warnings: what may be meant
-    so; differences: as `--diff` shows them; backups: where somebody else's files are kept that stood in our way.
+    so; too_rare: certificates that may end between two looks of the renewer, in sentences; differences: as `--diff` shows
+    them; backups: where somebody else's files are kept that stood in our way.
     """
 
     def __init__(self, path: str, config_path: str, dry: bool):
@@ -36,6 +38,7 @@ class Installation:
         self.reasons = []
         self.problems = []
         self.warnings = []
+        self.too_rare = []
         self.differences = []
         self.backups = []
 
@@ -59,7 +62,10 @@ class Installation:
             path = os.path.join(self._config_path, record.name_of(entry["certificate_path"]))
             if entry.get("state") == "absent":
                 self._take_away(path)
-                self._forget(_memory(path))
+                if not history.load(
+                    history.FOLDER, os.path.basename(path)
+                ).pending:  # those who use it shall still be told
+                    self._forget(_memory(path))
                 self._texts.pop(path, None)
                 continue
             text = configuration.make(entry, connection)
@@ -72,6 +78,7 @@ class Installation:
                     continue
             self._put(path, text, 0o644, _is_configuration)
             self._texts[path] = text
+            self._look_for_window(one)
 
     def is_idle(self, entries: list) -> bool:
         """Whether these entries were all taken away, and no other is left that anybody asked to have renewed."""
@@ -135,6 +142,13 @@ class Installation:
             for name in services.unknown(one)
         ]
 
+    def _look_for_window(self, one: configuration.Configuration) -> None:
+        chain = certificates.read(one.certificate_path)[0] if one.interval and not one.only_by_play else None
+        if chain:
+            found = (one.certificate_path, window.of_chain(chain, one.wanted().renew_before), one.interval)
+            self.too_rare += filter(None, [window.problem(*found)])
+            self.warnings += filter(None, [window.warning(*found)])
+
     @staticmethod
     def _refuse_impossible(metrics_path) -> None:
         if not metrics_path:
@@ -182,6 +196,7 @@ class Installation:
         self.reasons.append("%s is there" % path)
         self._differ(path, reading.read(path), None)
         self._forget(path)
+        self._forget(configuration.staged(path))
 
     def _forget(self, path: str) -> None:
         """Remove a file, and what a run that was interrupted left beside it."""

@@ -23,6 +23,7 @@ from ..wire import Answer, Errand
 from ..x509 import certificates
 from . import history, served
 
+_UNTOLD = "an earlier run replaced it and ended before it notified those who use it"
 _ONLY_A_PLAY = "Only a play can issue it anew: run the one that enrolled this host"
 
 
@@ -76,24 +77,24 @@ class Renewal:
         if self._past.pending:
             self._tell(context, former)
             if outcome == "none":
-                outcome, reasons = (
-                    "notified",
-                    ["an earlier run replaced it and ended before it notified those who use it"],
-                )
+                outcome, reasons = "notified", [_UNTOLD]
         else:
             with suppress(TransportError):  # what does not run reads its files when it starts
                 served.refuse_another(self._one)
         return outcome, reasons, warnings
 
     def watch(self) -> tuple:
-        """The same for what only a play renews: an error where it is due."""
+        """The same for what only a play renews: an error where it is due, and those who use it are told what the play could not."""
         chain, problem = certificates.read(self._wanted.certificate_path)
         roots = self._one.connection.roots
         if problem or certificates.renew_at(chain, self._wanted.renew_before, roots) <= self._now:
             raise CertificateError(
                 "%s: %s. %s" % (self._one.certificate_path, problem or "it is due", self._one.only_by_play)
             )
-        return "none", [], []
+        if not self._past.pending or self._dry:
+            return "none", [], []
+        self._tell(None, {})
+        return "notified", [_UNTOLD], []
 
     def _asked(self):
         """What is wanted; with force, due at any moment of its life."""
@@ -146,13 +147,12 @@ class Renewal:
         """
         from . import services
 
-        try:
-            services.tell(self._one)
-        except services.HookError as error:
-            text = "%s was replaced, but: %s" % (self._one.certificate_path, error)
+        failed = services.tell([self._one])[1]
+        if failed:
+            text = "%s was replaced, but: %s" % (self._one.certificate_path, " ".join(failed.values()))
             if former:
                 text = "%s %s" % (text, self._roll_back(context, former))
-            raise services.HookError(text) from None
+            raise services.HookError(text)
         self._past.pending = False
         served.wait(self._one)
 
@@ -165,10 +165,9 @@ class Renewal:
             replacement.restore(self._wanted, context, former)
         except StepCAError as error:
             return "The former files cannot be put back: %s" % error
-        try:
-            services.tell(self._one)
-        except services.HookError as error:
-            return "The former files are back in their places, and still: %s" % error
+        failed = services.tell([self._one])[1]
+        if failed:
+            return "The former files are back in their places, and still: %s" % " ".join(failed.values())
         self._past.pending = False
         return "The former files are back in their places. The next run tries again."
 

@@ -13,6 +13,7 @@ import os
 import subprocess
 
 from ..errors import StepCAError
+from .configuration import Service
 from .history import one_line
 
 _SECONDS = 300
@@ -34,31 +35,55 @@ def unknown(configuration) -> list:
     return [one.name for one in configuration.reload if call(["systemctl", "cat", "--", one.name])[0] != 0]
 
 
-def tell(configuration) -> None:
-    """Reload the services that run, then run_after. HookError names all that failed."""
-    problems = [_problem(_reload, service) for service in configuration.reload]
-    if configuration.run_after:
-        problems.append(_problem(run, configuration.run_after))
-    failed = [problem for problem in problems if problem]
-    if failed:
-        raise HookError(" ".join(failed))
+def tell(changed: list, dry: bool = False) -> tuple:
+    """Reload the services that run, each once, then run every run_after.
+
+    changed: configuration.Configuration of each certificate that changed; dry: say what would be done, and do nothing.
+    Returns (what was done, in sentences; {certificate_path: what failed, in sentences}).
+    """
+    done, failed = [], {}
+    for name, users in _users(changed).items():
+        service = Service(name, max(service.action for service, _path in users))
+        paths = list(dict.fromkeys(path for _service, path in users))
+        if runs(name):  # what does not run reads its files when it starts
+            done.append("the service %s uses %s, which was replaced" % (name, " and ".join(paths)))
+            _attempt(_reload, service, paths, failed, dry)
+    for one in changed:
+        if one.run_after:
+            done.append("%s was replaced, and run_after is %s" % (one.certificate_path, " ".join(one.run_after)))
+            _attempt(run, one.run_after, [one.certificate_path], failed, dry)
+    return done, failed
 
 
-def _problem(act, subject) -> str:
+def _users(changed: list) -> dict:
+    """{name of a service: [(Service, path of the certificate that it uses)]}, each service under one spelling."""
+    users = {}
+    for one in changed:
+        for service in one.reload:
+            name = service.name[: -len(".service")] if service.name.endswith(".service") else service.name
+            users.setdefault(name, []).append((service, one.certificate_path))
+    return users
+
+
+def _attempt(act, subject, paths: list, failed: dict, dry: bool) -> None:
     try:
-        act(subject)
+        if not dry:
+            act(subject)
     except HookError as error:
-        return str(error)
-    return ""
+        for path in paths:
+            failed[path] = " ".join(filter(None, [failed.get(path), str(error)]))
+
+
+def runs(name: str) -> bool:
+    """Whether this service runs."""
+    asking = ["systemctl", "is-active", "--quiet", "--", name] if systemd_runs() else ["service", name, "status"]
+    return call(asking)[0] == 0
 
 
 def _reload(service) -> None:
     manager = ["systemctl", service.action, "--", service.name]
-    asking = ["systemctl", "is-active", "--quiet", "--", service.name]
     if not systemd_runs():
-        manager, asking = ["service", service.name, service.action], ["service", service.name, "status"]
-    if call(asking)[0] != 0:
-        return  # what does not run reads its files when it starts
+        manager = ["service", service.name, service.action]
     code, output = call(manager)
     if code:
         advice = " See journalctl -u %s." % service.name if systemd_runs() else ""
@@ -71,7 +96,7 @@ def run(words: list, environment=None) -> None:
     """A command of the user's, outside the renewer's own confinement; HookError. environment: further variables."""
     added = dict(environment or {})
     command = words
-    if systemd_runs():
+    if systemd_runs() and os.geteuid() == 0:  # no other user may start units of the system
         settings = ["--setenv=%s=%s" % item for item in sorted(added.items())]
         # systemd would put variables in, before the command, a shell perhaps, takes them for its own words.
         literal = [word.replace("$", "$$") for word in words]

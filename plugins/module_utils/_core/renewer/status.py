@@ -13,7 +13,7 @@ from ..certificate import info, ownership, record
 from ..errors import StepCAError
 from ..files import places
 from ..x509 import certificates
-from . import configuration, history, served
+from . import configuration, history, served, window
 
 #: From fine to worst; what monitoring is told is the worst of all: 0, 1, 1, 2.
 STATES = ("ok", "due", "failing", "expired")
@@ -46,8 +46,17 @@ def look(path: str, memory: str, now: datetime) -> dict:
         return judged(dict(row, problem=str(error)))
     stale = served.problem(one)
     row["served"] = None if one.served is None else not stale
-    seen = [one for one in (row["problem"], stale) if one and one.rstrip(".") not in past.error]
+    seen = [one for one in (row["problem"], stale, _too_rare(one)) if one and one.rstrip(".") not in past.error]
     return judged(dict(row, problem=" ".join(filter(None, seen + [past.error]))))
+
+
+def _too_rare(one) -> str:
+    chain = certificates.read(one.certificate_path)[0] if one.interval else None
+    return (
+        window.problem(one.certificate_path, window.of_chain(chain, one.wanted().renew_before), one.interval)
+        if chain
+        else ""
+    )
 
 
 def judged(row: dict) -> dict:

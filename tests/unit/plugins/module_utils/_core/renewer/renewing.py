@@ -36,6 +36,11 @@ class Host:
         self.stand_in = stand_in
         self.told = folder / "told"
 
+    @property
+    def now_fresh(self):
+        """A time at which the certificate is not due."""
+        return pki.NOW + timedelta(hours=1)
+
     def entry(self, **more) -> dict:
         """An entry of stepca_renewer."""
         paths = {"certificate_path": str(self.tls / "site.crt"), "key_path": str(self.tls / "site.key")}

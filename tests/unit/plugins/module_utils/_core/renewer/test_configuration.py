@@ -155,7 +155,7 @@ def test_what_no_renewer_could_ever_renew(more, words):
 )
 def test_hooks_that_mean_nothing(more, words):
     with pytest.raises(OptionError, match=words):
-        configuration.check_hooks(more)
+        configuration.hooked(dict(more, certificate_path="/etc/tls/site.crt"))
 
 
 def nested(*keys):

@@ -135,7 +135,7 @@ def test_an_entry_that_is_absent(host):
     enrol(host.tls)
     Place(host, [host.entry()])
     os.makedirs(history.FOLDER)
-    past = history.History(os.path.join(history.FOLDER, host.path().name))
+    past = history.History(os.path.join(history.FOLDER, host.path().name), error="no route")
     past.save()
     gone = dict(host.entry(), state="absent")
     assert Place(host, [gone], dry=True).reasons == ["%s is there" % host.path()]

@@ -294,7 +294,7 @@ def test_a_failing_command_is_tried_again_until_it_was_told_once(host):
 def test_services_are_told_after_a_run_that_ended_before_it_could(host, monkeypatch):
     host.enrol()
 
-    def end(_one):
+    def end(_changed):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
@@ -373,3 +373,11 @@ def test_what_is_still_served_is_told_but_not_kept_as_an_error(host, monkeypatch
     past = host.history()
     assert (past.error, past.pending, host.lines()) == ("", False, 1) and past.last_error
     assert json.loads((host.state / host.path().name).read_text(encoding="utf-8"))["pending"] is False
+
+
+def test_a_ca_that_dates_back_by_an_hour(host):
+    """max_lifetime bounds what is left of a life from its signing: such a certificate is renewed, and stays."""
+    host.stand_in.backdate = timedelta(hours=1)
+    host.enrol(max_lifetime="24h")
+    assert host.renew()[0] == "renewed"
+    assert host.renew() == ("none", [], [])

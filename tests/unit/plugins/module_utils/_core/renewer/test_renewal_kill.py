@@ -44,14 +44,14 @@ class Recorder:
         self.taken = certificate(host) if refuses else None
         self.passed, self.told_at = [], 0
 
-    def __call__(self, _one):
+    def __call__(self, changed):
         public, key, _names = pair_of(self.host.tls)
         now = certificate(self.host)
         self.told_at = self.told_at or len(self.passed)
         with open(self.log, "ab") as stream:
             stream.write(b"%s %s\n" % (b"whole" if public == key else b"MIXED", fingerprint(now)))
-        if self.taken not in (None, now):
-            raise services.HookError("refused.")
+        refused = self.taken not in (None, now)
+        return [], {one.certificate_path: "refused." for one in changed if refused}
 
     def lines(self) -> list:
         return self.log.read_text(encoding="ascii").splitlines() if self.log.exists() else []

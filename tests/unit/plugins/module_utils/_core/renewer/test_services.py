@@ -53,7 +53,10 @@ def fixture_bare(monkeypatch):
 
 def test_systemd_reloads_what_runs(calls, systemd):
     calls.answers = {"systemctl is-active --quiet -- stopped": (3, b"")}
-    services.tell(configured(reload=[Service("nginx"), Service("stopped"), Service("db@1", "restart")]))
+    done, failed = services.tell(
+        [configured(reload=[Service("nginx"), Service("stopped"), Service("db@1", "restart")])]
+    )
+    assert (len(done), failed) == (2, {}) and not [sentence for sentence in done if "stopped" in sentence]
     assert calls == [
         ["systemctl", "is-active", "--quiet", "--", "nginx"],
         ["systemctl", "reload", "--", "nginx"],
@@ -65,7 +68,7 @@ def test_systemd_reloads_what_runs(calls, systemd):
 
 def test_service_reloads_where_there_is_no_systemd(calls, bare):
     calls.answers = {"service stopped": (3, b"")}
-    services.tell(configured(reload=[Service("nginx"), Service("stopped")]))
+    services.tell([configured(reload=[Service("nginx"), Service("stopped")])])
     assert calls == [["service", "nginx", "status"], ["service", "nginx", "reload"], ["service", "stopped", "status"]]
 
 
@@ -93,9 +96,8 @@ def test_services_that_systemd_does_not_know(calls, systemd, monkeypatch):
 
 def test_all_that_failed_is_named(calls, systemd):
     calls.answers = {"systemctl reload -- nginx": (1, b"bad\nconfiguration.\n"), "systemd-run": (9, b"")}
-    with pytest.raises(services.HookError) as caught:
-        services.tell(configured(reload=[Service("nginx"), Service("haproxy")], run_after=["/bin/hook", "x"]))
-    assert str(caught.value) == (
+    site = configured(reload=[Service("nginx"), Service("haproxy")], run_after=["/bin/hook", "x"])
+    assert services.tell([site])[1][site.certificate_path] == (
         "systemctl reload -- nginx failed with code 1: bad configuration. See journalctl -u nginx. "
         "The command /bin/hook x failed with code 9: it said nothing."
     )
@@ -104,8 +106,40 @@ def test_all_that_failed_is_named(calls, systemd):
 
 def test_without_systemd_nobody_is_sent_to_its_journal(calls, bare):
     calls.answers = {"service nginx reload": (1, b"no")}
-    with pytest.raises(services.HookError, match="^service nginx reload failed with code 1: no.$"):
-        services.tell(configured(reload=[Service("nginx")]))
+    failed = services.tell([configured(reload=[Service("nginx")])])[1]
+    assert list(failed.values()) == ["service nginx reload failed with code 1: no."]
+
+
+def of(path, **more):
+    return Configuration({"certificate_path": path}, connections.Connection([], []), **more)
+
+
+def test_a_service_of_several_certificates_is_told_once(calls, systemd):
+    """Whatever the spelling; where one of them asks for a restart, that is what it gets. What failed is said of each."""
+    calls.answers = {"systemctl restart -- nginx": (1, b"no")}
+    sites = [
+        of("/a.crt", reload=[Service("nginx"), Service("nginx.service")]),
+        of("/b.crt", reload=[Service("nginx.service", "restart")], run_after=["/bin/hook"]),
+        of("/c.crt", reload=[Service("haproxy")]),
+    ]
+    done, failed = services.tell(sites)
+    acts = [call[1] + " " + call[3] for call in calls if call[:1] == ["systemctl"] and call[1] != "is-active"]
+    assert acts == ["restart nginx", "reload haproxy"] and sorted(failed) == ["/a.crt", "/b.crt"]
+    assert done == [
+        "the service nginx uses /a.crt and /b.crt, which was replaced",
+        "the service haproxy uses /c.crt, which was replaced",
+        "/b.crt was replaced, and run_after is /bin/hook",
+    ]
+    del calls[:]
+    assert services.tell(sites, dry=True) == (done, {})
+    assert {call[1] for call in calls} == {"is-active"}, "check mode asks, and does nothing"
+
+
+def test_an_ordinary_user_runs_its_own_commands(calls, systemd, monkeypatch):
+    """It may start no unit of the system."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    services.run(["/bin/hook", "$HOME"])
+    assert calls == [["/bin/hook", "$HOME"]]
 
 
 def test_a_real_command_with_its_variables(bare, tmp_path):
