@@ -113,6 +113,7 @@ def main(words=None) -> int:
 
 
 def _renew(arguments) -> int:
+    _finish_enrolments(arguments)
     chosen = _chosen(arguments)
     _load(arguments)
     failed, locked_out = False, None
@@ -128,6 +129,13 @@ def _renew(arguments) -> int:
             failed = not _renew_one(path, arguments, learnt, locked_out) or failed
         # Under the lock, since whoever replaces this zipapp waits for it: nothing can be loaded of it after that.
         return 1 if _write_metrics(arguments) or failed else 0
+
+
+def _finish_enrolments(arguments) -> None:
+    if configuration.waiting(arguments.config) and not arguments.check:
+        from . import enrolment
+
+        enrolment.settle(arguments.config, durations.now())
 
 
 def _load(arguments) -> None:

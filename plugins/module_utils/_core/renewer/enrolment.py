@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from ..ca import connections
-from ..errors import OptionError
+from ..errors import OptionError, StepCAError, TransportError
 from ..files import folders, places, reading, replacing
 from ..x509 import jws
 from . import configuration, history, renewal
@@ -69,7 +69,7 @@ def _name(entry: dict, given, token: str) -> None:
 
 
 def enrol(path: str, memory: str, given: dict, token: str, now) -> tuple:
-    """Renewal.run with a token, for a certificate whose configuration is written where all went well.
+    """Renewal.run with a token, for a certificate whose configuration is written as soon as it is there.
 
     path: of the configuration; memory: folder of the histories.
     """
@@ -79,7 +79,31 @@ def enrol(path: str, memory: str, given: dict, token: str, now) -> tuple:
     for file in one.written().values():
         folders.make(os.path.dirname(file), marked=True)
     folders.make(os.path.dirname(path))
-    outcome = renewal.run(one, history.load(memory, os.path.basename(path)), now, tokens={"sign": [token]})
     if reading.read(path) != text:
+        replacing.put(configuration.staged(path), text, 0o644)  # for the next run, whatever becomes of this one
+    try:
+        return renewal.run(one, history.load(memory, os.path.basename(path)), now, tokens={"sign": [token]})
+    finally:
+        _settle(path, text, now)
+
+
+def settle(folder: str, now) -> None:
+    """Finish enrolments that were interrupted: the configuration of one that has its certificate holds from now on.
+
+    folder: of the configurations.
+    """
+    for path in configuration.waiting(folder):
+        _settle(path, reading.read(configuration.staged(path)), now)
+
+
+def _settle(path: str, text, now) -> None:
+    if text is None or reading.read(path) == text:
+        return places.remove(configuration.staged(path))
+    try:
+        renewal.Renewal(configuration.parse(text), history.History(""), now, dry=True).run()
         replacing.put(path, text, 0o644)
-    return outcome
+    except TransportError:
+        return None  # not to be told without the CA's roots
+    except StepCAError:
+        pass  # there is no certificate for it, so what was true before still is
+    return places.remove(configuration.staged(path))
