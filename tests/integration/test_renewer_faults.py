@@ -52,7 +52,7 @@ def test_what_has_expired(play, host, new_authority):
     tls, life = host.path("/etc/tls"), {"not_after": "4s", "renew_before": "1s"}
     lenient, strict = pair("lenient", **life), pair("strict", **life)
     first = {"name": "lenient", CERTIFICATE: {**enrolment(authority, "lenient"), "certificates": [lenient]}}
-    both = tasks(authority, [strict])
+    both = tasks(authority, [strict], interval="1s")
     both[1][list(both[1])[1]]["entries"].append(lenient)
     play([first, *both]).expect_ok()
     renewer, was = Renewer(host), serials(host)
@@ -146,7 +146,7 @@ def test_a_root_that_has_expired(play, host, new_authority):
     """The CA cannot be believed any more: said so, and nothing is touched."""
     root = make_root(days=50 / 86400)
     authority = new_authority(Provisioner("ansible", rounds=100_000), root=root)
-    renewer = set_up(play, host, authority, [pair("site", not_after="10m")], retries=0)
+    renewer = set_up(play, host, authority, [pair("site", not_after="10m")], retries=0, interval="1m")
     before = tree(host.path("/etc/tls"))
     end = root.certificate.not_valid_after_utc
     wait_until(lambda: datetime.now(timezone.utc) > end, 60, "the end of the root")
