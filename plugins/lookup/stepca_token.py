@@ -210,9 +210,8 @@ class LookupModule(LookupBase):
         if not connection.urls:
             raise OptionError("ca_url is required: a token is made for the CA at that address.")
         binding = csr.binding(csr.load(str(options["csr"]))) if options.get("csr") else ""
-        credential = table.choose(
-            settings, connection, lambda: client.StepCA(connection, _http.Transport), table.MINTING
-        )
+        authority = client.StepCA(connection, _http.Transport)
+        credential = table.choose(settings, connection, lambda: authority, table.MINTING)
         purposes = [
             Purpose(
                 purpose,

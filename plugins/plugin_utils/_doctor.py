@@ -16,7 +16,7 @@ from ansible.release import __version__ as core_version
 from ..module_utils._core import durations
 from ..module_utils._core.ca import api, client, connections, diagnosis
 from ..module_utils._core.errors import StepCAError, nobody_vouches
-from ..module_utils._core.x509 import certificates, jws
+from ..module_utils._core.x509 import certificates, extensions, jws
 from . import _libraries
 from ._ca import CA, age_problem
 from ._credentials.credential import Nobody, Purpose
@@ -112,10 +112,14 @@ def _pin(findings: Findings, ca: CA) -> bool:
 
 def _ca_name(findings: Findings, ca: CA) -> None:
     peer = ca.authority.ask(api.HEALTH).peer
-    if peer:
-        names = ", ".join(sorted(san.value for san in certificates.sans(certificates.load_der(peer))))
-        audiences = ", ".join(connections.audiences(ca.connection, "sign"))
-        findings.add("ca_name", True, "Tokens are for %s; the CA's certificate names %s." % (audiences, names))
+    if not peer:
+        return
+    names = extensions.texts(certificates.load_der(peer).extensions)
+    audiences = connections.audiences(ca.connection, "sign")
+    # What hosts sign themselves, and tokens that they are handed, is made where nobody has seen the CA's certificate.
+    problem = diagnosis.host_problem({connections.host_of(one) for one in audiences}, names, "The token of a host")
+    found = "Tokens are for %s; the CA's certificate names %s." % (", ".join(audiences), ", ".join(sorted(names)))
+    findings.add("ca_name", not problem, problem or found)
 
 
 def _token(findings: Findings, ca: CA):

@@ -63,8 +63,13 @@ class JWK(Credential):
         """A new token each time (step-ca authority/provisioner/jwk.go)."""
         if self._opened is None:
             self._opened = find(self.settings, self.authority())
-        audiences, span = connections.audiences(self.connection, purpose.name), lifetime(self.settings)
-        return lambda _spent: self._opened.mint(purpose, audiences, span)
+        span = lifetime(self.settings)
+
+        def mint(_spent):
+            known = self.authority().names()
+            return self._opened.mint(purpose, connections.audiences(self.connection, purpose.name, known), span)
+
+        return mint
 
 
 @dataclass(repr=False)
@@ -141,7 +146,7 @@ def _by_name(name, authority) -> dict:
     provisioners = authority.provisioners()
     for item in provisioners:
         if item.get("name") == name.value:
-            return {"name": item["name"], "kid": (item.get("key") or {}).get("kid"), "type": item.get("type")}
+            return dict(item, kid=(item.get("key") or {}).get("kid"))
     raise ProvisionerError(
         'The CA at %s has no provisioner "%s"; it has: %s. Check the option provisioner (from %s).'
         % (authority.url, name.value, diagnosis.list_provisioners(provisioners), name.where)
@@ -152,20 +157,26 @@ def _published_key(entry: dict, authority) -> str:
     hint = "Give the key itself: provisioner_key or provisioner_key_path, beside the password if it is encrypted."
     if not entry["kid"]:
         raise ProvisionerError(
-            'The provisioner "%s" is of type %s and has no JWK. %s' % (entry["name"], entry["type"], hint)
+            'The provisioner "%s" is of type %s and has no JWK. %s' % (entry["name"], entry.get("type"), hint)
         )
-    try:
-        text = authority.get(api.encrypted_key(entry["kid"])).get("key")
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        text = None
+    # step-ca lists it with the provisioner. Asked for it by the key id, it finds none that has a / or a space in it.
+    text = entry.get("encryptedKey") or _asked_for(entry, authority)
     if not isinstance(text, str) or not text:
         raise ProvisionerError(
             'The CA at %s hands out no encrypted key for the provisioner "%s". %s'
             % (authority.url, entry["name"], hint)
         )
     return text
+
+
+def _asked_for(entry: dict, authority):
+    """The key that the CA hands out for this provisioner by its key id, or None."""
+    try:
+        return authority.get(api.encrypted_key(str(entry["kid"]))).get("key")
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return None
 
 
 def _matching(jwk: dict, name, authority) -> dict:

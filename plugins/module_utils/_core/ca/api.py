@@ -16,6 +16,7 @@ from http import HTTPStatus
 from urllib.parse import quote
 
 from ..errors import ApiError
+from . import proxies
 
 #: The most that is read of an answer, bytes; lists of revoked certificates may be long.
 LARGEST_ANSWER = 1024 * 1024
@@ -112,21 +113,22 @@ def refusal(request: Request, answer: Answer) -> ApiError:
         )
     elif words:
         text += ": %s" % words
-    elif answer.status == 404:
-        text += ", in words that are not step-ca's. Is ca_url the address of a step-ca?"
+    else:
+        text += proxies.explain(request, answer, len(body_of(request) or b""))
     return ApiError(
         text.rstrip(".?") + ("?" if text.endswith("?") else "."), answer.status, answer.url, words, date_of(answer)
     )
 
 
+def outcome_of(request: Request, answer: Answer) -> str:
+    """A bad answer in a few words: its status, and who gave it."""
+    words = message_of(answer)
+    return status_line(answer.status) + (": " + words if words else proxies.explain(request, answer, 0))
+
+
 def message_of(answer: Answer) -> str:
     """What the CA says in an error ({"status": ..., "message": ...}), or ""."""
-    try:
-        content = json.loads(answer.body.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return ""
-    message = content.get("message") if isinstance(content, dict) else None
-    return " ".join(message.split())[:1000] if isinstance(message, str) else ""
+    return proxies.own_words(answer)
 
 
 def date_of(answer: Answer):
@@ -140,6 +142,8 @@ def date_of(answer: Answer):
 
 def status_line(status: int) -> str:
     """A status with its phrase."""
+    if status == 494:  # nginx's own
+        return "494 Request Header Too Large"
     try:
         return "%d %s" % (status, HTTPStatus(status).phrase)
     except ValueError:

@@ -14,7 +14,7 @@ import time
 
 from .. import durations
 from ..errors import ApiError, TransportError
-from ..x509 import certificates
+from ..x509 import certificates, extensions
 from . import api
 from .connections import Connection
 
@@ -37,11 +37,13 @@ class StepCA:
         self.connection = connection
         self.url = None
         self.tried = []
+        self._last = {}
         self.warnings = []
         self._transport_class = transport_class
         self._sleep = sleep
         self._transport = None
         self._answered = ""
+        self._peer = None
         self.roots = list(connection.roots)
         self.absent_roots = []
 
@@ -95,6 +97,13 @@ class StepCA:
             "GET %s/1.0/provisioners: the list of provisioners has no end: its pages lead on for ever, or to no page. Is ca_url the "
             "address of a step-ca?" % self.url,
         )
+
+    def names(self) -> list:
+        """The names in the CA's own certificate, as they are spelled there; none where it was not seen so far."""
+        try:
+            return extensions.texts(certificates.load_der(self._peer).extensions) if self._peer else []
+        except ValueError:
+            return []
 
     def version(self) -> str:
         """What the CA says of its version; "N/A" where it was built without one."""
@@ -160,9 +169,10 @@ class StepCA:
                     continue
                 spent = True
                 self.url = url
+                self._peer = answer.peer if transport is self._transport else None
                 if answer.status not in _TRY_AGAIN:
                     return answer
-                self._note(url, api.status_line(answer.status))
+                self._note(url, api.status_line(answer.status), api.outcome_of(request, answer))
             if len(hopeless) == len(self.connection.urls):
                 break
             if turn < self.connection.retries:
@@ -170,13 +180,12 @@ class StepCA:
         everywhere = len(broken_off) == len(self.connection.urls)
         raise TransportError("No answer from the CA. %s" % self._outcomes(), spent, broken_off=everywhere)
 
-    def _note(self, url: str, outcome: str) -> None:
+    def _note(self, url: str, outcome: str, in_full: str = "") -> None:
         self.tried.append({"url": url, "outcome": outcome})
+        self._last[url] = in_full or outcome
 
     def _outcomes(self) -> str:
-        last = {}
-        for one in self.tried:
-            last[one["url"]] = one["outcome"]
+        last = self._last
         times = {url: sum(one["url"] == url for one in self.tried) for url in last}
         return " ".join(
             "%s: %s%s" % (url, outcome.rstrip("."), " (tried %d times)." % times[url] if times[url] > 1 else ".")

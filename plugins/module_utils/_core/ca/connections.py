@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Optional
@@ -31,14 +32,49 @@ class Connection:
     retries: int = 3
 
 
-def audiences(connection: Connection, purpose: str) -> list:
-    """Whom a token or proof is for: this purpose (sign, renew, revoke) at each URL, under the name that the CA knows."""
-    hosts = [connection.name and _bracketed(connection.name) or urlsplit(url).netloc for url in connection.urls]
+def audiences(connection: Connection, purpose: str, known=()) -> list:
+    """Whom a token or proof is for: this purpose (sign, renew, revoke) at each URL, under the name that the CA knows.
+
+    step-ca compares with dnsNames of its configuration letter by letter, so each name comes in every spelling that may
+    be there: as given, in lower case, and as the CA's own certificate has it. known: the names in that, if it was seen.
+    """
+    places = [_parted(connection.name or urlsplit(url).netloc) for url in connection.urls]
+    hosts = [_bracketed(one) + port for host, port in places for one in _spellings(host, known)]
     return list(dict.fromkeys("https://%s/1.0/%s" % (host, purpose) for host in hosts))
 
 
+def host_of(url: str) -> str:
+    """The host of a URL in its own spelling, "" if there is none; an address without brackets."""
+    try:
+        return _parted(urlsplit(url).netloc.rpartition("@")[2])[0]
+    except ValueError:
+        return ""
+
+
+def is_same_host(one: str, other: str) -> bool:
+    """Whether these name the same host, however they are spelled."""
+    return _normal(one) == _normal(other)
+
+
+def _parted(place: str) -> tuple:
+    """(host without brackets, ":port" or "")."""
+    match = re.match(r"^\[(.*)\](:[0-9]*)?$|^([^:]*)(:[0-9]*)$", place)
+    return (match.group(1) or match.group(3) or "", match.group(2) or match.group(4) or "") if match else (place, "")
+
+
+def _spellings(host: str, known) -> list:
+    return [host, _normal(host)] + [one for one in known if is_same_host(one, host)]
+
+
+def _normal(host: str) -> str:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower()
+
+
 def _bracketed(host: str) -> str:
-    return "[%s]" % host if ":" in host and not host.startswith("[") else host
+    return "[%s]" % host if ":" in host else host
 
 
 def describe(connection: Connection) -> dict:

@@ -9,12 +9,11 @@ What can be seen from outside: clocks, the provisioner's name, its key, the host
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from urllib.parse import urlsplit
 
 from .. import durations
 from ..errors import ApiError, TransportError
-from ..x509 import certificates, jws
-from . import api
+from ..x509 import certificates, extensions, jws
+from . import api, connections
 
 #: step-ca allows this much between its clock and a token's (go-jose leeway).
 LEEWAY = timedelta(seconds=60)
@@ -42,10 +41,10 @@ def explain(error: ApiError, token: str, authority, source: str, purpose: str = 
 
 def explain_signing(error: ApiError, token: str, authority, source: str) -> ApiError:
     """The CA's refusal to sign, with its cause as far as can be seen."""
+    if not error.message or error.status not in (400, 401, 403):  # not in the words of a step-ca, or plain enough
+        return error
     if error.status == 401:
         return ApiError(explain(error, token, authority, source), 401)
-    if error.status not in (400, 403) or not error.message:
-        return error
     text = 'step-ca at %s does not sign this (%s; provisioner "%s"): %s' % (
         authority.url,
         api.status_line(error.status),
@@ -59,10 +58,10 @@ def explain_signing(error: ApiError, token: str, authority, source: str) -> ApiE
 
 def explain_revoking(error: ApiError, token: str, authority, source: str, serial: str) -> ApiError:
     """The CA's refusal to revoke, with its cause as far as can be seen."""
-    if error.status == 401:
-        return ApiError(explain(error, token, authority, source, "/revoke"), 401)
     if not error.message:  # not in the words of a step-ca
         return error
+    if error.status == 401:
+        return ApiError(explain(error, token, authority, source, "/revoke"), 401)
     hint = " Revocation needs the CA's database (db in its ca.json)." if error.status == 501 else ""
     return ApiError(
         "step-ca at %s did not revoke the certificate with the serial %s (%s). %s%s"
@@ -71,12 +70,14 @@ def explain_revoking(error: ApiError, token: str, authority, source: str, serial
     )
 
 
-def explain_renewal(error: ApiError, proof: str) -> str:
+def explain_renewal(error: ApiError, proof: str, authority=None) -> str:
     """Why the CA did not renew a certificate, as part of a sentence. proof: what it was asked with, "" for none."""
     if not error.message:  # not in the words of a step-ca
         return "the CA did not renew it (%s)" % str(error).rstrip(".")
     if "certificate authority logs" not in error.message:
-        return "the CA refused to renew it (%s: %s)" % (api.status_line(error.status), error.message.rstrip("."))
+        text = "the CA refused to renew it (%s: %s)" % (api.status_line(error.status), error.message.rstrip("."))
+        problem = _renewal_host_problem(proof, authority) if "audience" in error.message and proof and authority else ""
+        return "%s. %s" % (text, problem.rstrip(".")) if problem else text
     clock = clock_problem(jws.claims(proof)[1], error.date) if proof else ""
     return "the CA refused to renew it (%s)%s" % (
         api.status_line(error.status),
@@ -84,6 +85,11 @@ def explain_renewal(error: ApiError, proof: str) -> str:
         if clock
         else ": it may have been revoked, its provisioner may be gone, or may not allow renewals; the CA's log names the reason",
     )
+
+
+def _renewal_host_problem(proof: str, authority) -> str:
+    audiences = jws.claims(proof)[1].get("aud") or []
+    return host_problem({connections.host_of(str(one)) for one in audiences}, _names_of(authority), "The proof")
 
 
 def clock_problem(content: dict, date) -> str:
@@ -150,18 +156,38 @@ def audience_problem(content: dict, authority, purpose: str) -> str:
             "signing" if purpose == "/sign" else "revoking",
             purpose,
         )
-    hosts = {str(urlsplit(str(one)).hostname) for one in audiences}
+    return host_problem({connections.host_of(str(one)) for one in audiences}, _names_of(authority), "The token")
+
+
+def host_problem(hosts: set, names: list, what: str) -> str:
+    """What is wrong between the hosts that a token or proof (what) is for and the names of the CA; "" if nothing.
+
+    names: as the CA's own certificate spells them, which is how dnsNames of its configuration does, but for addresses.
+    """
+    if not names or hosts & set(names):
+        return ""
+    alike = [name for name in names for host in hosts if connections.is_same_host(host, name)]
+    if any(":" in name for name in alike):  # step-ca compares with dnsNames, whose spelling of an address nobody sees
+        return ""
+    text = "%s is for %s, but the CA knows itself as %s" % (
+        what,
+        ", ".join(sorted(hosts - {""})) or "no audience",
+        ", ".join(sorted(names)),
+    )
+    if not alike:
+        return "%s. Set ca_name to one of these." % text
+    return (
+        "%s, and compares each letter, capitals too. Set ca_name to %s, spelled like this, or write dnsNames in the CA's ca.json "
+        "in lower case." % (text, alike[0])
+    )
+
+
+def _names_of(authority) -> list:
     try:
         peer = authority.ask(api.HEALTH).peer
-        names = {san.value for san in certificates.sans(certificates.load_der(peer))} if peer else set()
+        return extensions.texts(certificates.load_der(peer).extensions) if peer else []
     except (ApiError, TransportError, ValueError):
-        return ""
-    if names and not hosts & names:
-        return "The token is for %s, but the CA knows itself as %s. Set ca_name to one of these." % (
-            ", ".join(sorted(hosts)) or "no audience",
-            ", ".join(sorted(names)),
-        )
-    return ""
+        return []
 
 
 def _instant(seconds):

@@ -84,7 +84,7 @@ def renew(authority, next_proof) -> tuple:
     try:
         return authority.obtain(make)
     except ApiError as error:
-        raise ApiError(diagnosis.explain_renewal(error, sent[-1]), error.status) from None
+        raise ApiError(diagnosis.explain_renewal(error, sent[-1], authority), error.status) from None
 
 
 def revoke(authority, serial: str, reason: str, next_token, source: str = "") -> bool:

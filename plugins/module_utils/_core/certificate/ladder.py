@@ -45,6 +45,7 @@ class Ladder:
         self._without_token = without_token
         self._tokens = tokens
         self._authority = client.StepCA(connection, https.Transport)
+        self._names = []
 
     def run(self) -> Answer:
         """Do what is due. The reasons tell why a rung gave way.
@@ -155,7 +156,10 @@ class Ladder:
         connection = connections.Connection(**dict(vars(self._connection), roots=self._context.roots))
         authority = client.StepCA(connection, partial(https.Transport, identity=identity))
         request = api.renew() if outcome == "renewed" else api.rekey(self._errand.csr)
-        answer = authority.obtain(lambda _spent: request)
+        try:
+            answer = authority.obtain(lambda _spent: request)
+        finally:
+            self._names = authority.names()
         self._authority.url = authority.url
         return answer
 
@@ -164,7 +168,9 @@ class Ladder:
         if problem:
             raise CertificateError(problem)
         key = keys.read(self._wanted.key_path)[0]
-        audiences, now = list(self._context.audiences), self._context.now
+        known = self._names  # those that its certificate showed, where it answered to ours
+        audiences = list(self._context.audiences) + connections.audiences(self._connection, "renew", known)
+        audiences, now = list(dict.fromkeys(audiences)), self._context.now
         return one_time.renew(self._authority, lambda _spent: proof.renewal(former, key, audiences, now))
 
 

@@ -9,6 +9,18 @@ from ..library import ExtensionOID, InvalidSignature, UnsupportedAlgorithm, x509
 
 #: The library's class of each kind of name.
 CLASSES = {"dns": "DNSName", "ip": "IPAddress", "email": "RFC822Name", "uri": "UniformResourceIdentifier"}
+#: Types of otherName that are met in practice (RFC 4556, 4985, 6120, 9598; Microsoft), by what OpenSSL calls them.
+_OTHER_NAMES = {
+    "1.3.6.1.4.1.311.20.2.3": "UPN",
+    "1.3.6.1.5.2.2": "KRB5PrincipalName",
+    "1.3.6.1.5.5.7.8.3": "permanentIdentifier",
+    "1.3.6.1.5.5.7.8.4": "hardwareModuleName",
+    "1.3.6.1.5.5.7.8.5": "XmppAddr",
+    "1.3.6.1.5.5.7.8.7": "SRVName",
+    "1.3.6.1.5.5.7.8.9": "SmtpUTF8Mailbox",
+}
+#: DER tags of strings.
+_STRINGS = {b"\x0c": "utf-8", b"\x13": "ascii", b"\x16": "ascii", b"\x1a": "ascii", b"\x1e": "utf-16-be"}
 
 #: anyExtendedKeyUsage (RFC 5280, 4.2.1.12), and the same of Microsoft.
 _ANY_USAGE = {"2.5.29.37.0": "anyExtendedKeyUsage", "1.3.6.1.4.1.311.10.12.1": "anyApplicationPolicy"}
@@ -24,7 +36,38 @@ def spellings(extensions) -> list:
     except x509.ExtensionNotFound:
         return []
     kinds = {name: kind for kind, name in CLASSES.items()}
-    return [(kinds.get(type(name).__name__, "other"), str(name.value)) for name in extension.value]
+    return [
+        (kinds[type(name).__name__], str(name.value)) if type(name).__name__ in kinds else ("other", _other(name))
+        for name in extension.value
+    ]
+
+
+def _other(name) -> str:
+    """A name of a kind that is never asked for, readable: its type, a colon, its value."""
+    if isinstance(name, x509.OtherName):
+        oid = name.type_id.dotted_string
+        return "%s:%s" % (_OTHER_NAMES.get(oid, oid), _text_in(name.value))
+    if isinstance(name, x509.RegisteredID):
+        return "registeredID:%s" % name.value.dotted_string
+    if isinstance(name, x509.DirectoryName):
+        return "directoryName:%s" % name.value.rfc4514_string()
+    return "%s:%s" % (type(name).__name__, name.value)
+
+
+def _text_in(der: bytes) -> str:
+    """The text in a DER string of a single type, as far as it can be printed; hex of anything else."""
+    encoding = _STRINGS.get(der[:1])
+    body = der[2:] if len(der) > 1 and der[1] == len(der) - 2 else der[3:] if der[1:2] == b"\x81" else b""
+    try:
+        text = body.decode(encoding) if encoding and body else ""
+    except ValueError:
+        text = ""
+    return text if text and text.isprintable() else der.hex()
+
+
+def texts(extensions) -> list:
+    """The same without their kinds."""
+    return [text for _kind, text in spellings(extensions)]
 
 
 def asks_to_be_ca(extensions) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import connections
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import (
     ApiError,
     OptionError,
@@ -142,6 +143,15 @@ def test_the_key_that_the_authority_publishes():
     found = find(authority, provisioner="ops", provisioner_password=PASSWORD)
     assert verified(mint(found))[0]["kid"] == "kid-1"
     assert authority.asked == ["provisioners", "/1.0/provisioners/kid-1/encrypted-key"]
+
+
+@pytest.mark.parametrize("key_id", ["a/b", "https://kms.example/keys/1", "two words", "50%", "../x", "a?b#c", 7])
+def test_a_key_id_may_be_any_text(key_id):
+    """step-ca finds no key by an id with a slash, a space or a percent sign in its path, but lists it all the same."""
+    listed = dict(OPS, key=dict(PUBLIC, kid=key_id), encryptedKey=jwe_of(JWK))
+    authority = Authority(ACME, listed, published=ApiError("no", 404))
+    assert find(authority, provisioner="ops", provisioner_password=PASSWORD).key_id == key_id
+    assert authority.asked == ["provisioners"]
 
 
 # name and key id
@@ -281,6 +291,18 @@ def test_a_token_without_a_life(text):
 
 
 # tokens
+
+
+def test_tokens_are_for_the_authority_as_it_spells_its_name():
+    """It compares each letter, and its certificate shows how it spells."""
+    authority = Authority(OPS)
+    authority.names = lambda: ["other.internal", "CA.Internal"]
+    source = _settings.Source(lambda name: "the task", {"provisioner_key": JWK}.get, lambda name: True)
+    connection = connections.Connection(["https://ca.INTERNAL:9000"], [])
+    credential = jwk.JWK(_settings.Settings([source], None), connection, lambda: authority)
+    token = credential.mint(Purpose("sign", "a.example", ("a.example",)))(False)
+    hosts = ["ca.INTERNAL", "ca.internal", "CA.Internal"]
+    assert verified(token)[1]["aud"] == ["https://%s:9000/1.0/sign" % host for host in hosts]
 
 
 def test_the_claims_of_a_token_are_these_and_no_others(monkeypatch):

@@ -14,6 +14,7 @@ from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import ApiError
 
 URL = "https://ca.internal/health"
+FOREIGN = ", in words that are not step-ca's. Is ca_url the address of a step-ca?"
 
 
 def answer(status=200, body=b"{}", **headers):
@@ -136,11 +137,10 @@ def test_an_answer_without_a_chain_is_refused(content):
             "GET %s: 404 Not Found, in words that are not step-ca's. Is ca_url the address of a step-ca?" % URL,
         ),
         (404, {"message": "not found"}, "GET %s: 404 Not Found: not found." % URL),
-        (599, b"{}", "GET %s: 599." % URL),
         (400, {"message": "what?"}, "GET %s: 400 Bad Request: what?" % URL),
-        (400, {"message": ["list"]}, "GET %s: 400 Bad Request." % URL),
-        (400, b"\xff", "GET %s: 400 Bad Request." % URL),
-        (400, b"[" * 100000, "GET %s: 400 Bad Request." % URL),
+        (400, {"message": ["list"]}, "GET %s: 400 Bad Request%s" % (URL, FOREIGN)),
+        (400, b"\xff", "GET %s: 400 Bad Request%s" % (URL, FOREIGN)),
+        (400, b"[" * 100000, "GET %s: 400 Bad Request%s" % (URL, FOREIGN)),
     ],
 )
 def test_a_refusal_in_the_words_of_the_authority(status, body, text):

@@ -9,6 +9,7 @@ import json
 from email.utils import format_datetime
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import api, client, connections
@@ -346,3 +347,42 @@ def test_health_is_not_waited_for_longer_than_asked():
     with pytest.raises(TransportError, match="connection refused"):
         client.wait_until_healthy(lambda: World(a=[REFUSED]).authority(urls=[A], retries=0), 0, pauses.append)
     assert pauses == []
+
+
+# the authority's own names
+
+
+class Shown(World):
+    """An authority that shows this certificate."""
+
+    peer = None
+
+    def send(self, url, request):
+        return super().send(url, request)._replace(peer=self.peer)
+
+
+def test_its_names_are_spelled_as_in_its_certificate():
+    world = Shown()
+    world.peer = CA.leaf(pki.new_key().public_key(), ["CA.Internal", "10.0.0.1"]).public_bytes(
+        serialization.Encoding.DER
+    )
+    authority = world.authority()
+    assert authority.names() == [] and world.asked == []
+    authority.get(api.HEALTH)
+    assert authority.names() == ["CA.Internal", "10.0.0.1"]
+
+
+@pytest.mark.parametrize("peer", [None, b"nonsense"])
+def test_a_certificate_that_cannot_be_read_shows_no_names(peer):
+    world = Shown()
+    world.peer = peer
+    authority = world.authority()
+    authority.get(api.HEALTH)
+    assert authority.names() == []
+
+
+def test_what_was_not_verified_shows_no_names():
+    world = Shown(a=[(200, {"ca": CA.root_pem})])
+    world.peer = CA.leaf(pki.new_key().public_key(), ["ca.internal"]).public_bytes(serialization.Encoding.DER)
+    authority = world.authority(urls=[A], roots=[])
+    assert authority.trust() and authority.names() == []

@@ -97,9 +97,41 @@ def test_a_connection_travels_as_json():
         (["https://10.0.0.1", "https://b"], "ca.name", ["ca.name"]),
         (["https://[::1]:9000"], None, ["[::1]:9000"]),
         (["https://a"], "::1", ["[::1]"]),
+        (["https://a"], "[::1]", ["[::1]"]),
+        (["https://CA.Internal:9000"], None, ["CA.Internal:9000", "ca.internal:9000"]),
+        (["https://a"], "CA.Internal", ["CA.Internal", "ca.internal"]),
+        (["https://[FE80:0::1]:9000"], None, ["[FE80:0::1]:9000", "[fe80::1]:9000"]),
     ],
 )
 @pytest.mark.parametrize("purpose", ["sign", "revoke"])
 def test_audiences(urls, name, hosts, purpose):
     found = connections.audiences(connections.Connection(urls, [], name=name), purpose)
     assert found == ["https://%s/1.0/%s" % (host, purpose) for host in hosts]
+
+
+@pytest.mark.parametrize(
+    "url, known, hosts",
+    [
+        ("https://ca.internal:9000", ["CA.Internal", "other"], ["ca.internal:9000", "CA.Internal:9000"]),
+        ("https://CA.internal", ["cA.Internal"], ["CA.internal", "ca.internal", "cA.Internal"]),
+        ("https://[FE80::1]", ["fe80::1", "10.0.0.1"], ["[FE80::1]", "[fe80::1]"]),
+        ("https://ca.internal", ["CA.internal.elsewhere", "", "*.internal"], ["ca.internal"]),
+    ],
+)
+def test_audiences_in_the_authoritys_own_spelling(url, known, hosts):
+    found = connections.audiences(connections.Connection([url], []), "renew", known)
+    assert found == ["https://%s/1.0/renew" % host for host in hosts]
+
+
+@pytest.mark.parametrize(
+    "url, host",
+    [
+        ("https://CA.Internal:9000/1.0/sign", "CA.Internal"),
+        ("https://[FE80::1]:9000/x", "FE80::1"),
+        ("https://user@Host", "Host"),
+        ("step-certificate-authority", ""),
+        ("https://[", ""),
+    ],
+)
+def test_the_host_of_an_audience_keeps_its_spelling(url, host):
+    assert connections.host_of(url) == host

@@ -37,6 +37,11 @@ def token(header=None, **claims):
     return "%s.%s.signature" % (part(header or {"kid": "kid-1"}), part(content))
 
 
+def peer_of(names):
+    """The CA's own certificate, with these names as they are spelled."""
+    return CA.leaf(pki.new_key().public_key(), names).public_bytes(serialization.Encoding.DER)
+
+
 class Authority:
     """A CA as far as a diagnosis asks it."""
 
@@ -157,6 +162,38 @@ def test_an_audience_that_is_not_the_authoritys(audience):
     assert found.endswith(
         "The token is for vip.internal, but the CA knows itself as 10.0.0.1, ca.internal. Set ca_name to one of these."
     )
+
+
+@pytest.mark.parametrize(
+    "names, audience",
+    [
+        (["CA.Internal"], "https://ca.internal/1.0/sign"),
+        (["ca.internal"], ["https://CA.internal:9000/1.0/sign"]),
+        (["other", "cA.internal"], ["https://Ca.internal/1.0/sign", "https://ca.internal/1.0/sign"]),
+    ],
+)
+def test_an_audience_in_other_letters_than_the_authoritys(names, audience):
+    """step-ca compares letter by letter, so this is why it refused, and no token was used before."""
+    found = explain(token(aud=audience), Authority(peer=peer_of(names)))
+    assert "knows itself as %s, and compares each letter, capitals too" % ", ".join(sorted(names)) in found
+    assert found.endswith(
+        "Set ca_name to %s, spelled like this, or write dnsNames in the CA's ca.json in lower case." % names[-1]
+    )
+
+
+@pytest.mark.parametrize("audience", ["https://[FE80::1]/1.0/sign", "https://[fe80:0::1]:9000/1.0/sign"])
+def test_the_spelling_of_an_address_is_not_blamed(audience):
+    """The certificate has the address itself, and not how dnsNames spells it."""
+    assert "probably used before" in explain(token(aud=audience), Authority(peer=peer_of(["fe80::1"])))
+
+
+def test_a_proof_in_other_letters_than_the_authoritys():
+    error = ApiError("text", 500, message="error validating renew token: invalid audience claim (aud)")
+    proof = token(aud=["https://ca.internal/1.0/renew"])
+    found = diagnosis.explain_renewal(error, proof, Authority(peer=peer_of(["CA.internal"])))
+    assert found.startswith("the CA refused to renew it (500 Internal Server Error: error validating renew token: ")
+    assert "The proof is for ca.internal, but the CA knows itself as CA.internal" in found
+    assert "Set ca_name to CA.internal, spelled like this" in found
 
 
 def test_an_audience_that_is_none():
