@@ -19,6 +19,7 @@ _FOUND = wire.shape(
     days_left=wire.number,
     due=wire.known,
     revoked=wire.known,
+    problem=wire.text,
 )
 
 

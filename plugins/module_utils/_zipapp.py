@@ -18,7 +18,7 @@ from . import _core
 if TYPE_CHECKING:  # Never run. Ansible sends a module what it finds imported, and it looks here, too: all of the core.
     # pylint: disable=unused-import
     from ._core import compiling, durations, errors, library, wire
-    from ._core.ca import api, client, connections, crl, diagnosis, https, identity, one_time, revocation
+    from ._core.ca import api, client, connections, crl, diagnosis, https, identity, one_time, proxies, revocation
     from ._core.certificate import (
         by_host,
         derived,
@@ -64,6 +64,7 @@ if TYPE_CHECKING:  # Never run. Ansible sends a module what it finds imported, a
         der,
         extensions,
         fields,
+        forms,
         jws,
         keys,
         names,

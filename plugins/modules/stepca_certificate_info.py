@@ -24,6 +24,7 @@ options:
   certificate_path:
     description:
       - The file, PEM, the leaf followed by the intermediates. An absolute path.
+      - DER and PKCS#7 are looked at, too; RV(problem) says so, because most services do not read them.
     type: path
     required: true
   key_path:
@@ -60,7 +61,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 exists:
-  description: Whether the file holds a certificate.
+  description: Whether the file holds a certificate that can be read.
   returned: success
   type: bool
   sample: true
@@ -93,6 +94,13 @@ revoked:
   description: Whether the CA revoked it. Null unless O(check_revocation) is set.
   returned: success
   type: bool
+problem:
+  description:
+    - What the file is, where it is not what services take for a certificate, such as DER, a private key, or a bundle of more than ten
+      certificates, of which the first is told of. Null where nothing is wrong with it, or where there is none.
+  returned: success
+  type: str
+  sample: "/etc/ssl/site.der is a certificate in DER, which most services do not read: `openssl x509 -inform DER` writes PEM"
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -18,7 +18,7 @@ from ..module_utils import _options
 from ..module_utils._core import durations
 from ..module_utils._core.ca import connections
 from ..module_utils._core.errors import OptionError
-from ..module_utils._core.x509 import certificates
+from ..module_utils._core.x509 import certificates, forms
 
 #: value: never empty; where: for people, "the variable stepca_ca_url".
 Setting = namedtuple("Setting", "name value where")
@@ -79,12 +79,13 @@ class Settings:
         """The text that a setting holds, or that is in the file it names (trailing white space cut)."""
         if setting.name.endswith(("_path", "_file")):
             return self.file(setting).decode("utf-8", "replace").rstrip()
-        return setting.value
+        # As the lookup `file` reads a text with a BOM.
+        return setting.value.lstrip("\ufeff") if isinstance(setting.value, str) else setting.value
 
     def file(self, setting: Setting) -> bytes:
-        """The content of the controller's file that a setting names."""
+        """The content of the controller's file that a setting names; a text is UTF-8 without the mark of an editor."""
         try:
-            return self._read_file(setting.value)
+            return forms.plain(self._read_file(setting.value))
         except OSError as error:
             raise OptionError(
                 "%s: the controller's file %s cannot be read: %s."

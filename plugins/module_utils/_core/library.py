@@ -54,6 +54,13 @@ except ImportError:
     ExtendedKeyUsageOID = ExtensionOID = NameOID = InvalidSignature = UnsupportedAlgorithm = None
 
 
+def pkcs7():
+    """What the library has for PKCS#7, which few need."""
+    from cryptography.hazmat.primitives.serialization import pkcs7 as found
+
+    return found
+
+
 def is_new_enough() -> bool:
     """Whether the library is there, and not older than MINIMUM."""
     return VERSION is not None and tuple(int(part) for part in VERSION.split(".")[:2] if part.isdigit()) >= MINIMUM

@@ -17,7 +17,7 @@ from .. import library
 from ..errors import HostFileError
 from ..files import reading
 from ..library import UnsupportedAlgorithm, hashes, pkcs12, serialization
-from ..x509 import certificates, extensions, keys
+from ..x509 import certificates, extensions, forms, keys
 from .request import Pkcs12
 
 _NAMES = {
@@ -94,7 +94,7 @@ def _password_in(path: str) -> str:
         raise HostFileError(
             "pkcs12_password_file: others than its owner may read or change %s: its mode must be 0600." % path
         )
-    password = content.decode("utf-8", "surrogateescape").rstrip()
+    password = forms.plain(content).decode("utf-8", "surrogateescape").rstrip()
     if not password:
         raise HostFileError("pkcs12_password_file: %s is empty. Write the password into it." % path)
     return password

@@ -203,7 +203,7 @@ def _enrol(arguments) -> int:
         token = enrolment.read_token(sys.stdin)
     else:
         with places.explained("read", arguments.token_file), open(
-            arguments.token_file, encoding="ascii", errors="replace"
+            arguments.token_file, encoding="utf-8-sig", errors="replace"
         ) as stream:
             token = enrolment.read_token(stream)
     path = os.path.join(arguments.config, record.name_of(certificate))

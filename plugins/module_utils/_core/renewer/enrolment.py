@@ -16,12 +16,12 @@ from ..files import folders, places, reading, replacing
 from ..x509 import jws
 from . import configuration, history, renewal
 
-_LARGEST_TOKEN = 64 * 1024
+_LARGEST_TOKEN = 256 * 1024
 
 
 def read_token(stream) -> str:
     """The token in this text stream; OptionError where it holds none."""
-    words = stream.read(_LARGEST_TOKEN).split()
+    words = stream.read(_LARGEST_TOKEN).lstrip("\ufeff").split()
     if len(words) != 1 or words[0].count(".") != 2:
         raise OptionError(
             "--token-file: what it holds is no token. Give the output of lookup('privatepki.stepca.stepca_token')."

@@ -28,12 +28,20 @@ _PEM = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re
 
 def load(pem: bytes) -> list:
     """All certificates in a PEM text, in order; ValueError if there is none or one cannot be read."""
-    blocks = _PEM.findall(pem)
+    blocks = _PEM.findall(pem) or _PEM.findall(_forms().plain(pem))
     if not blocks:
-        raise ValueError("it holds no PEM certificate")
+        name = _forms().name_of(pem)
+        raise ValueError("it holds no PEM certificate%s" % (", but %s" % name if name else ""))
     if len(blocks) > LONGEST_CHAIN:
         raise ValueError("it holds %d certificates; more than %d are not looked at" % (len(blocks), LONGEST_CHAIN))
     return [_readable(x509.load_pem_x509_certificate, block) for block in blocks]
+
+
+def _forms():
+    """Imported only for what is no PEM certificate."""
+    from . import forms
+
+    return forms
 
 
 def read(path: str) -> tuple:

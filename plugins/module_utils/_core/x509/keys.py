@@ -60,6 +60,7 @@ def load(pem: bytes, path: str):
 
     HostFileError for a key that a password protects: it is somebody's, and not ours to replace.
     """
+    pem = pem[3:] if pem.startswith(b"\xef\xbb\xbf") else pem  # a BOM, over which some libraries stumble
     try:
         return serialization.load_pem_private_key(pem, password=None)
     except TypeError:
@@ -81,9 +82,13 @@ def understand(content, path: str) -> tuple:
     if content is None:
         return None, "the private key %s is missing" % path
     key = load(content, path)
-    if key is None:
-        return None, "the private key %s %s" % (path, "cannot be read as one" if content.strip() else "is empty")
-    return key, ""
+    if key is not None:
+        return key, ""
+    from . import forms  # what a steady run has no use for
+
+    name = forms.name_of(content)
+    why = "cannot be read as one%s" % (": it holds %s" % name if name else "") if content.strip() else "is empty"
+    return None, "the private key %s %s" % (path, why)
 
 
 def spki(key) -> bytes:

@@ -156,6 +156,24 @@ def test_text_in_a_file_loses_the_white_space_at_its_end():
     assert found.text_of(found.find("provisioner_password_file")) == " pass word"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["provisioner_password_file", "provisioner_key_path"])
+def test_text_in_a_file_loses_the_mark_of_an_editor(name, encoding):
+    found = settings(task={name: "/f"}, read_file=lambda path: "p\u00e4ss\r\n".encode(encoding))
+    assert found.text_of(found.find(name)) == "p\u00e4ss"
+
+
+def test_text_that_the_lookup_file_read_loses_the_mark_of_an_editor():
+    found = settings(task={"provisioner_password": "\ufeffsecret "})
+    assert found.text_of(found.find("provisioner_password")) == "secret "
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_roots_in_a_file_of_any_editor(encoding):
+    found = settings(task={"ca_root_path": "/r"}, read_file=lambda path: CA.root_pem.encode(encoding))
+    assert found.connection().fingerprints == [CA.fingerprint]
+
+
 def test_text_in_an_option_stays_as_it_is():
     found = settings({"provisioner_password": " pass word \n"})
     assert found.text_of(found.find("provisioner_password")) == " pass word \n"

@@ -9,6 +9,9 @@ import os
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.serialization import pkcs7
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import info, record
@@ -39,7 +42,7 @@ def test_a_good_certificate(tmp_path):
     facts = enrol(tmp_path).certificate
     before = pki.snapshot(tmp_path)
     found = look(tmp_path, key_path=str(tmp_path / "site.key"))
-    assert set(found) == KEYS | {"needs_roots"}
+    assert set(found) == KEYS | {"needs_roots", "problem"} and found["problem"] is None
     assert (found["exists"], found["key_matches"], found["chain_ok"], found["due"]) == (True, True, True, False)
     assert (found["certificate"], found["days_left"], found["revoked"]) == (facts, 1.0, None)
     assert found["needs_roots"] is False and pki.snapshot(tmp_path) == before
@@ -50,7 +53,7 @@ def test_where_there_is_none_all_is_null_but_due(tmp_path, content):
     if content is not None:
         (tmp_path / "site.crt").write_bytes(content)
     found = look(tmp_path, key_path=str(tmp_path / "site.key"))
-    assert found == dict(dict.fromkeys(KEYS), exists=False, due=True)
+    assert {name: found[name] for name in KEYS} == dict(dict.fromkeys(KEYS), exists=False, due=True)
 
 
 @pytest.mark.parametrize(
@@ -145,3 +148,66 @@ def test_a_root_that_the_record_lacks_is_asked_for_before_the_chain_is_called_ba
     (tmp_path / "site.crt").write_text(chain, encoding="ascii")
     assert look(tmp_path, roots=None, fingerprints=both)["needs_roots"] is True
     assert look(tmp_path, roots=[CA.root, FOREIGN.root], fingerprints=both)["chain_ok"] is True
+
+
+# what is no PEM
+
+
+def write(folder, content):
+    folder.mkdir(exist_ok=True)
+    (folder / "site.crt").write_bytes(content)
+
+
+@pytest.fixture(name="chain")
+def fixture_chain(tmp_path):
+    enrol(tmp_path)
+    return x509.load_pem_x509_certificates((tmp_path / "site.crt").read_bytes())
+
+
+def test_der_is_read_and_named(tmp_path, chain):
+    before = look(tmp_path)
+    write(tmp_path, chain[0].public_bytes(serialization.Encoding.DER))
+    found = look(tmp_path, key_path=str(tmp_path / "site.key"))
+    assert (found["exists"], found["certificate"], found["key_matches"]) == (True, before["certificate"], True)
+    assert found["chain_ok"] is False and found["problem"].startswith(
+        str(tmp_path / "site.crt") + " is a certificate in DER, which most services do not read: `openssl x509"
+    )
+
+
+@pytest.mark.parametrize("encoding", [serialization.Encoding.DER, serialization.Encoding.PEM])
+def test_pkcs7_is_read_and_named(tmp_path, chain, encoding):
+    before = look(tmp_path)
+    write(tmp_path, pkcs7.serialize_certificates(chain[::-1], encoding))
+    found = look(tmp_path)
+    assert (found["exists"], found["certificate"], found["chain_ok"]) == (True, before["certificate"], True)
+    assert "site.crt is PKCS#7 (p7b)" in found["problem"]
+
+
+def test_of_a_bundle_the_first_is_told_and_how_many_there_are(tmp_path, chain):
+    before = look(tmp_path)
+    write(tmp_path, pki.pem_of(*chain, *[CA.root] * 138).encode())
+    found = look(tmp_path)
+    assert (found["exists"], found["certificate"]) == (True, before["certificate"])
+    assert "it holds 140 certificates; more than 10 are not looked at" in found["problem"]
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "is empty"),
+        (b"rubbish", "cannot be read as a certificate: it holds no PEM certificate"),
+        (pki.key_pem(pki.new_key()), "it holds no PEM certificate, but a private key"),
+        (pki.request_pem(pki.new_key(), ["a.example"]).encode(), "a certificate request, which no CA has signed"),
+        (bytes.fromhex("3082010030820100") + b"x" * 252, "DER, not PEM"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be read as a certificate"),
+    ],
+)
+def test_a_file_without_a_certificate_says_what_it_is(tmp_path, content, words):
+    write(tmp_path, content)
+    found = look(tmp_path)
+    assert (found["exists"], found["certificate"], found["due"]) == (False, None, True)
+    assert found["problem"].startswith(str(tmp_path / "site.crt")) and words in found["problem"]
+
+
+def test_where_there_is_no_file_there_is_no_problem(tmp_path):
+    assert "problem" not in look(tmp_path)
