@@ -15,7 +15,9 @@ from typing import Optional
 _LONGEST = 2000
 _MOST = 100
 #: A chain of certificates, and a proof that holds one.
-_LONGEST_CHAIN = 64 * 1024
+_LONGEST_CHAIN = 256 * 1024
+#: Characters of all names of a certificate together, with their kinds (x509.names.LARGEST).
+_LONGEST_NAMES = 201000
 _PROOF = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 OUTCOMES = ("none", "files", "renewed", "rekeyed", "issued", "removed")
 
@@ -43,6 +45,17 @@ def csr(given) -> Optional[str]:
 def texts(given) -> list:
     """The texts in a list; none for anything else."""
     return [text(one) for one in given[:_MOST] if isinstance(one, str)] if isinstance(given, list) else []
+
+
+def names(given) -> list:
+    """The same for the names of a certificate, of which there may be many, but not too long together."""
+    found, left = [], _LONGEST_NAMES
+    for one in map(word, given[:_LONGEST_NAMES] if isinstance(given, list) else []):
+        left -= len(one) + 1
+        if left < 0:
+            break
+        found += [one] if one else []
+    return found
 
 
 def flag(given) -> bool:
@@ -108,7 +121,7 @@ def listed(reads, most: int = _MOST):
 facts = shape(
     serial=text,
     common_name=text,
-    sans=texts,
+    sans=names,
     not_before=text,
     not_after=text,
     renew_at=text,

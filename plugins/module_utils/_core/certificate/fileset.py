@@ -123,13 +123,13 @@ def known_roots(wanted, context: Context, chain, kept):
 
 def brought(wanted):
     """The request that a user brings, checked against the task and, where key_path is given, against its key."""
-    from ..x509 import csr
+    from ..x509 import csr, forms
 
     content = reading.read(wanted.csr_path)
     if content is None:
         raise HostFileError("csr_path: %s is missing. Make the request first, or leave csr_path out." % wanted.csr_path)
     try:
-        request = csr.load(content.decode("ascii", "replace"))
+        request = csr.load(forms.plain(content).decode("latin-1"))
         csr.check_brought(request, wanted)
     except CsrError as error:
         raise CsrError("csr_path: %s: %s" % (wanted.csr_path, error)) from None

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Optional
 
 from .. import durations
-from ..x509 import certificates, keys
+from ..x509 import certificates, keys, names
 from ..x509.certificates import BACKDATE, CLOCK_GRACE
 from . import record
 
@@ -123,7 +123,7 @@ def _names(wanted, found: Found) -> list:
     reasons = []
     wanted_names = [str(san) for san in wanted.sans]
     if set(has) != set(wanted.sans) and set(then.get("names") or []) != set(wanted_names):
-        reasons.append("the names are %s, expected %s" % (", ".join(map(str, has)) or "none", ", ".join(wanted_names)))
+        reasons.append("the names are %s, expected %s" % (names.listed(has) or "none", names.listed(wanted_names)))
     if wanted.common_name_given and wanted.common_name not in (common_name, then.get("common_name")):
         reasons.append("the commonName is %r, expected %r" % (common_name, wanted.common_name))
     return reasons

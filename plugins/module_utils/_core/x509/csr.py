@@ -16,11 +16,12 @@ import ipaddress
 import re
 
 from ..errors import CsrError
-from ..library import ExtensionOID, NameOID, ed25519, hashes, serialization, x509
-from . import der, extensions, keys, names
+from ..library import VERSION, ExtensionOID, NameOID, UnsupportedAlgorithm, ed25519, hashes, serialization, x509
+from . import der, extensions, forms, keys, names
 
 #: More than any honest request needs; what is larger is not looked at.
-LARGEST = 64 * 1024
+LARGEST = 128 * 1024
+_DIGESTS = {"md5": "MD5", "sha1": "SHA-1"}
 _PEM = re.compile(
     r"-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----.*?-----END (?:NEW )?CERTIFICATE REQUEST-----", re.DOTALL
 )
@@ -67,7 +68,7 @@ def load(pem):
         raise CsrError("The certificate request has %d bytes; more than %d are not looked at." % (len(pem), LARGEST))
     blocks = _PEM.findall(pem)
     if len(blocks) != 1 or pem.count("-----BEGIN ") != 1:
-        raise CsrError("The certificate request must be one PEM block; %d blocks came." % pem.count("-----BEGIN "))
+        raise CsrError(_not_one_block(pem))
     try:
         request = x509.load_pem_x509_csr(blocks[0].encode("ascii"))
         request.public_key(), request.extensions, request.subject
@@ -75,8 +76,40 @@ def load(pem):
     except extensions.unreadable() as error:
         raise CsrError("The certificate request cannot be read: %s." % (str(error) or type(error).__name__)) from None
     if not genuine:
-        raise CsrError("The signature of the certificate request is wrong: it was not made by the key that it names.")
+        raise CsrError(_not_genuine(request))
     return request
+
+
+def _not_one_block(pem: str) -> str:
+    """What text is that should have been one request in PEM, as a sentence."""
+    count = pem.count("-----BEGIN ")
+    if count == 1 and re.search("-----BEGIN (NEW )?CERTIFICATE REQUEST-----", pem):
+        return (
+            "The certificate request is cut: its PEM block begins and has no end (-----END CERTIFICATE REQUEST-----)."
+        )
+    content = pem.encode("latin-1", "replace")
+    name = "DER: `openssl req -inform DER` writes PEM" if forms.is_der(content) else forms.name_of(content)
+    what = "; what came is %s" % name if name and count < 2 else "; %d blocks came" % count
+    return "The certificate request must be one PEM block%s." % what
+
+
+def _not_genuine(request) -> str:
+    """Why the library says that the signature of a request is wrong, as a sentence."""
+    try:
+        digest = request.signature_hash_algorithm
+        name = digest.name if digest else ""
+    except UnsupportedAlgorithm:
+        name = "the algorithm %s" % request.signature_algorithm_oid.dotted_string
+    if name in ("", "sha224", "sha256", "sha384", "sha512"):
+        return "The signature of the certificate request is wrong: it was not made by the key that it names."
+    return (
+        "The certificate request is signed with %s, which cryptography %s does not accept. Make it with SHA-256 (%s)."
+        % (
+            _DIGESTS.get(name, name),
+            VERSION,
+            "openssl req -new -sha256",
+        )
+    )
 
 
 def to_pem(request) -> bytes:
@@ -277,7 +310,7 @@ def _check_names(request, wanted) -> None:
     if set(found) != set(wanted.sans):
         raise CsrError(
             "The certificate request names %s; the task asks for %s."
-            % (", ".join(map(str, found)) or "nothing", ", ".join(map(str, wanted.sans)))
+            % (names.listed(found) or "nothing", names.listed(wanted.sans))
         )
 
 

@@ -17,6 +17,9 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import OptionError
 
+#: Bytes that all names together may have in a certificate: OpenSSL takes chains of 100 KiB (SSL_CTX_set_max_cert_list).
+LARGEST = 80 * 1024
+_SHOWN = 40
 KINDS = ("dns", "ip", "email", "uri")
 _PREFIX = re.compile(r"^(dns|ip|email|uri):(.*)$", re.IGNORECASE | re.DOTALL | re.ASCII)
 _LABEL = re.compile(r"^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$")
@@ -52,12 +55,21 @@ def parse_san(text: str) -> SAN:
 
 def parse_sans(texts) -> list:
     """Many names, duplicates removed, in the order given."""
-    found = []
-    for text in texts:
-        san = parse_san(text)
-        if san not in found:
-            found.append(san)
+    found = list(dict.fromkeys(map(parse_san, texts)))
+    size = sum(len(san.value) + 2 for san in found)
+    if size > LARGEST:
+        raise OptionError(
+            "sans: %d names make a certificate of more than %d KiB, and TLS refuses chains above 100 KiB. Spread them over "
+            "several certificates, or take a wildcard." % (len(found), LARGEST // 1024)
+        )
     return found
+
+
+def listed(sans) -> str:
+    """Names for people, as many as can be read."""
+    texts = [str(san) for san in sans]
+    more = len(texts) - _SHOWN
+    return ", ".join(texts[:_SHOWN]) + (" and %d more" % more if more > 0 else "")
 
 
 def split_prefix(text: str) -> tuple:

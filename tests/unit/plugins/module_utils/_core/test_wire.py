@@ -106,12 +106,24 @@ PROOF = "e30.e30.AA"
         ([PROOF + "\n"], []),
         (["e30.e30", "e30.e30.AA.AA", "e30..AA", "", " " + PROOF], []),
         ([7, None, [PROOF], {"a": PROOF}], []),
-        (["a.b." + "c" * 64 * 1024], []),
+        (["a.b." + "c" * 64 * 1024], ["a.b." + "c" * 64 * 1024]),
+        (["a.b." + "c" * 256 * 1024], []),
         ([PROOF] * 1000, [PROOF] * 100),
         (PROOF, []),
         (None, []),
     ],
-    ids=["good", "a header smuggled in", "end of line", "parts", "types", "too long", "too many", "text", "nothing"],
+    ids=[
+        "good",
+        "a header smuggled in",
+        "end of line",
+        "parts",
+        "types",
+        "long",
+        "too long",
+        "too many",
+        "text",
+        "nothing",
+    ],
 )
 def test_only_what_can_be_a_proof_is_sent_on(given_, kept):
     assert one(proofs=given_)["proofs"] == kept
@@ -121,7 +133,7 @@ def test_only_what_can_be_a_proof_is_sent_on(given_, kept):
 
 @pytest.mark.parametrize("name", ["former", "former_roots"])
 def test_a_former_certificate_is_cut_at_the_size_of_a_chain(name):
-    assert len(one(**{name: "x" * 10**6})[name]) == 64 * 1024
+    assert len(one(**{name: "x" * 10**6})[name]) == 256 * 1024
     assert one(**{name: None})[name] == ""
 
 
@@ -216,3 +228,14 @@ def test_a_diff_is_cut_in_depth_and_width():
     assert wire.data(deep) == {"a": {"b": {"c": {"d": None}}}}
     assert wire.data({"x" * 5000: ["y" * 5000] * 500}) == {"x" * 2000: ["y" * 2000] * 100}
     assert wire.data({"a": [1, True, None, object()]}) == {"a": [1, True, None, None]}
+
+
+def test_many_names_are_all_told():
+    sans = ["dns:host-%d.example.com" % number for number in range(3000)]
+    assert one(certificate=dict(FACTS, sans=sans))["certificate"]["sans"] == sans
+
+
+@pytest.mark.parametrize("sans", [["x" * 2000] * 10**5, [None] * 10**6, ["x"] * 10**6, [""] * 10**6])
+def test_names_without_end_are_cut(sans):
+    kept = one(certificate=dict(FACTS, sans=sans))["certificate"]["sans"]
+    assert sum(len(text) + 1 for text in kept) <= 201000

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import subprocess
 
 import pytest
 from cryptography import x509
@@ -185,13 +186,18 @@ def damaged():
             request_pem() + making.key_pem(making.key()).decode(),
             "must be one PEM block; 2 blocks came",
         ),
-        "a certificate": (making.pem(making.lab().root).decode(), "must be one PEM block; 1 blocks came"),
+        "a certificate": (making.pem(making.lab().root).decode(), "one PEM block; what came is a certificate in PEM"),
+        "a key": (making.key_pem(making.key()).decode(), "must be one PEM block; what came is a private key"),
+        "cut": (request_pem()[:-40], "is cut: its PEM block begins and has no end"),
+        "cut in the middle": (request_pem()[:200], "is cut: its PEM block begins and has no end"),
+        "cut, older label": (request_pem().replace("CERT", "NEW CERT")[:200], "is cut: its PEM block begins"),
+        "DER": (request().public_bytes(serialization.Encoding.DER).decode("latin-1"), "what came is DER: `openssl req"),
         "empty block": (BEGIN + END, "cannot be read"),
         "not ASN.1": (BEGIN + "AAAA\n" + END, "cannot be read"),
         "not ASCII": (BEGIN + "\u00fc\n" + END, "cannot be read"),
         "address of three bytes": (handmade(sans=tlv(0x87, b"abc")), "cannot be read: "),
         "broken signature": (damaged(), "signature of the certificate request is wrong"),
-        "more than 64 KiB": (request_pem() + "\n" * csr.LARGEST, "bytes; more than 65536 are not looked at"),
+        "more than 128 KiB": (request_pem() + "\n" * csr.LARGEST, "bytes; more than 131072 are not looked at"),
     },
 )
 def test_what_is_no_request_is_refused_with_its_sentence(text, words):
@@ -207,7 +213,37 @@ def test_what_the_library_does_not_know_is_refused_with_a_sentence(text):
     assert "cannot be read" in refusal(csr.load, text)
 
 
-def test_64_kib_are_looked_at():
+OLD = {"MD5": "2a864886f70d010104", "SHA-1": "2a864886f70d010105"}
+
+
+def signed_by(algorithm):
+    """A request whose signature says that it is of this algorithm (an OID, hex DER), and is not."""
+    der = request(private=making.key("rsa-2048")).public_bytes(serialization.Encoding.DER)
+    right = bytes.fromhex("06092a864886f70d01010b")
+    assert der.count(right) == 1
+    return in_pem(der.replace(right, b"\x06\x09" + bytes.fromhex(algorithm)))
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_a_signature_of_old_is_named(name):
+    """Whether it is right nobody says: the library takes none of its kind."""
+    found = refusal(csr.load, signed_by(OLD[name]))
+    assert found.startswith("The certificate request is signed with %s, which cryptography " % name)
+    assert found.endswith("does not accept. Make it with SHA-256 (openssl req -new -sha256).") and "key" not in found
+
+
+@pytest.mark.parametrize("algorithm", ["2a864886f70d010110", "2a864886f70d010149"])
+def test_a_signature_that_the_library_does_not_know_is_named(algorithm):
+    assert "signed with the algorithm 1.2.840.113549.1.1." in refusal(csr.load, signed_by(algorithm))
+
+
+def test_what_openssl_signs_with_sha_1_is_named(tmp_path):
+    command = ["openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-sha1", "-subj", "/CN=a"]
+    made = subprocess.run([*command, "-keyout", tmp_path / "key"], check=True, capture_output=True, text=True).stdout
+    assert "is signed with SHA-1" in refusal(csr.load, made)
+
+
+def test_128_kib_are_looked_at():
     pem = request_pem()
     assert csr.load(pem + "\n" * (csr.LARGEST - len(pem))).is_signature_valid
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -297,3 +297,66 @@ def test_names_of_a_request_are_read_in_their_order_and_spelling():
     ]
     der = request.public_bytes(serialization.Encoding.DER)
     assert x509.load_der_x509_csr(der).is_signature_valid
+
+
+def general(der):
+    """The names of a request with this one GeneralName, as results write them."""
+    return [str(names.from_certificate(kind, text)) for kind, text in extensions.spellings(one_name(der))]
+
+
+def one_name(der):
+    """The extensions of a certificate with this one GeneralName (DER)."""
+    value = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), making.tlv(0x30, der))
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).add_extension(value, critical=False)
+    return builder.sign(making.key(), hashes.SHA256()).extensions
+
+
+def other_name(oid, value):
+    """An otherName (RFC 5280, 4.2.1.6) of this type (an OID, hex DER) and DER value."""
+    return making.tlv(0xA0, making.tlv(6, bytes.fromhex(oid)) + making.tlv(0xA0, value))
+
+
+UPN = "2b060104018237140203"
+
+
+@pytest.mark.parametrize(
+    "der, text",
+    [
+        (other_name(UPN, making.tlv(12, b"alice@example.com")), "other:UPN:alice@example.com"),
+        (other_name(UPN, making.tlv(12, "\u00e4".encode() * 90)), "other:UPN:" + "\u00e4" * 90),
+        (other_name("2b06010505070807", making.tlv(22, b"_ldap.example.com")), "other:SRVName:_ldap.example.com"),
+        (other_name("2a0304", making.tlv(30, "a\u00df".encode("utf-16-be"))), "other:1.2.3.4:a\u00df"),
+        (other_name("2a0304", making.tlv(12, b"\x1b[31m")), "other:1.2.3.4:0c051b5b33316d"),
+        (other_name("2a0304", making.tlv(12, b"\xff")), "other:1.2.3.4:0c01ff"),
+        (other_name("2a0304", making.tlv(2, b"\x07")), "other:1.2.3.4:020107"),
+        (other_name("2a0304", making.tlv(12, b"")), "other:1.2.3.4:0c00"),
+        (making.tlv(0x88, b"\x2a\x03\x04"), "other:registeredID:1.2.3.4"),
+        (
+            making.tlv(0xA4, x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a,b")]).public_bytes()),
+            "other:directoryName:CN=a\\,b",
+        ),
+    ],
+)
+def test_names_of_other_kinds_can_be_read_by_people(der, text):
+    assert general(der) == [text]
+
+
+# how many
+
+
+def test_1500_names_are_fine_and_each_is_one():
+    texts = ["host-number-%d.example.com" % number for number in range(1500)]
+    assert [san.value for san in names.parse_sans(texts * 2)] == texts
+
+
+@pytest.mark.parametrize("length, count", [(63, 1300), (10, 6900)])
+def test_more_than_a_certificate_can_hold_is_refused_before_anything(length, count):
+    texts = ["%0*d" % (length - 1, number) + "x" for number in range(count)]
+    with pytest.raises(OptionError, match="^sans: %d names make a certificate of more than 80 KiB" % count):
+        names.parse_sans(texts)
+
+
+def test_many_names_are_told_in_part():
+    sans = names.parse_sans(["a%d.example" % number for number in range(100)])
+    assert names.listed(sans[:40]) == ", ".join(map(str, sans[:40]))
+    assert names.listed(sans).endswith("dns:a39.example and 60 more") and names.listed([]) == ""
