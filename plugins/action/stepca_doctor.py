@@ -26,6 +26,7 @@ _FOUND = wire.shape(
     renewer=wire.word,
     systemd=wire.shape(enabled=wire.word, active=wire.word, result=wire.word),
     cron=wire.flag,
+    too_rare=wire.texts,
 )
 
 
@@ -43,7 +44,7 @@ class ActionModule(StepCAAction):
         return {"changed": False, "findings": list(findings)}
 
     def _look_at_host(self, findings: _doctor.Findings, connection, has_certificates: bool) -> None:
-        options = {"renewer": self.options["renewer"], "renewer_path": self.options["renewer_path"]}
+        options = {name: self.options[name] for name in ("renewer", "renewer_path", "renewer_config_path")}
         before = durations.now()
         try:
             told = self.execute(options, {"connection": connection and connections.describe(connection)})
@@ -107,6 +108,8 @@ def _judge_renewer(findings: _doctor.Findings, told: dict, wanted: str, has_cert
     same = digest == hashlib.sha256(_zipapp.build()).hexdigest()
     other = "The renewer is of another version of the collection than the controller's. %s" % _SET_UP
     findings.add("renewer", same, "The renewer is that of this version." if same else other)
+    for problem in told["too_rare"]:
+        findings.add("interval", False, problem)
     systemd, there = told["systemd"], told["cron"]
     if systemd is None or wanted == "cron":
         findings.add("timer", there, "cron runs the renewer." if there else "Nothing runs the renewer. %s" % _SET_UP)

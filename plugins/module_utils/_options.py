@@ -104,6 +104,7 @@ DOCTOR = {
     "certificates": {"type": "list", "elements": "dict", "default": []},
     "renewer": {"type": "str", "choices": ["systemd", "cron", "none"], "default": "systemd"},
     "renewer_path": {"type": "path", "default": defaults.PROGRAM},
+    "renewer_config_path": {"type": "path", "default": defaults.CONFIGURATIONS},
 }
 
 #: One certificate, flat; or many, each entry with the same options.

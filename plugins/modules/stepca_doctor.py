@@ -43,6 +43,12 @@ options:
       - Where the renewer is.
     type: path
     default: /usr/local/lib/stepca/renewer.pyz
+  renewer_config_path:
+    description:
+      - The folder of its files, one for each certificate. Each must be due for long enough that the renewer looks meanwhile.
+    type: path
+    default: /etc/stepca/renew.d
+    version_added: 0.4.0
 seealso:
   - module: privatepki.stepca.stepca_health
   - module: privatepki.stepca.stepca_host_info
@@ -94,7 +100,8 @@ def main():
     _options.refuse_bypass(module)
     _cryptography.ensure(module)
     exchange = module.params["_exchange"]["connection"]
-    found = checkup.look(connections.restore(exchange) if exchange else None, module.params["renewer_path"])
+    connection = connections.restore(exchange) if exchange else None
+    found = checkup.look(connection, module.params["renewer_path"], module.params["renewer_config_path"])
     module.exit_json(changed=False, **found)
 
 

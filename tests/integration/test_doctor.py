@@ -19,7 +19,7 @@ pytestmark = pytest.mark.one_core
 
 DOCTOR = "privatepki.stepca.doctor"
 SHOW = "Show what was found"
-RENEWER = {"stepca_renewer_path": PATHS["path"]}
+RENEWER = {"stepca_renewer_path": PATHS["path"], "stepca_renewer_config_path": PATHS["config_path"]}
 
 
 @pytest.fixture(name="doctor")
@@ -96,6 +96,7 @@ def test_hosts_differ(play, new_hosts, doctor, authority):
     """Of each host what is its own: away, without a renewer, with one of another version, without its library."""
     good, old, bare, poor = new_hosts("good", "old", "bare", "poor")
     play(tasks(authority, [pair("site")]), hosts=[good, old]).expect_ok()
+    play(tasks(authority, [pair("rare", renew_before="5%")], interval="6h"), hosts=[old])
     renewer = old.path("/usr/renewer.pyz")
     renewer.write_bytes(renewer.read_bytes() + b"\n")
     poor.variables["ansible_python_interpreter"] = "/nowhere/python3"
@@ -104,6 +105,7 @@ def test_hosts_differ(play, new_hosts, doctor, authority):
     assert run.rc != 0
     assert has(lines["✘"], "host", "refused", "[gone]") and has(lines["✘"], "host", "/nowhere/python3", "[poor]")
     assert has(lines["✘"], "renewer", "another version", "[old]") and has(lines["✘"], "renewer", "no renewer", "[bare]")
+    assert has(lines["✘"], "interval", "rare.crt is due only", "every 6h", "[old]")
     assert has(lines["✔"], "renewer", "of this version", "[good]") and has(lines["✘"], "timer", "[good, old]")
     assert has(lines["–"], "provisioner", "no option says who vouches", "[all hosts]")
 

@@ -9,22 +9,23 @@ import hashlib
 import os
 import platform
 import sys
+from contextlib import suppress
 from dataclasses import replace
 
 from .. import durations, library
 from ..ca import client, https
 from ..errors import HostFileError, StepCAError
 from ..files import reading
-from ..renewer import services
+from ..renewer import configuration, services, status
 
 CRON_FILE = "/etc/cron.d/stepca-renewer"
 _TIMER, _SERVICE = "stepca-renewer.timer", "stepca-renewer.service"
 
 
-def look(connection, renewer_path: str) -> dict:
-    """python, cryptography (texts), now (RFC 3339), route, renewer, systemd, cron; nothing is judged here.
+def look(connection, renewer_path: str, config_path: str) -> dict:
+    """python, cryptography (texts), now (RFC 3339), route, renewer, systemd, cron, too_rare; no more is judged here.
 
-    connection: connections.Connection, or None: then route is empty.
+    connection: connections.Connection, or None: then route is empty; config_path: folder of the renewer's configurations.
     """
     return {
         "python": "%s (%s)" % (platform.python_version(), sys.executable),
@@ -34,7 +35,18 @@ def look(connection, renewer_path: str) -> dict:
         "renewer": _digest(renewer_path),
         "systemd": _systemd() if services.systemd_runs() else None,
         "cron": os.path.exists(CRON_FILE),
+        "too_rare": _too_rare(config_path),
     }
+
+
+def _too_rare(config_path: str) -> list:
+    """Which certificates may end between two looks of the renewer, in sentences."""
+    problems = []
+    with suppress(StepCAError):  # which status says
+        for path in configuration.paths(config_path):
+            with suppress(StepCAError):
+                problems.append(status.too_rare(configuration.load(path)))
+    return [problem for problem in problems if problem]
 
 
 def _route(connection, url: str) -> dict:

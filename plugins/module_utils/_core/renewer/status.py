@@ -46,11 +46,12 @@ def look(path: str, memory: str, now: datetime) -> dict:
         return judged(dict(row, problem=str(error)))
     stale = served.problem(one)
     row["served"] = None if one.served is None else not stale
-    seen = [one for one in (row["problem"], stale, _too_rare(one)) if one and one.rstrip(".") not in past.error]
+    seen = [one for one in (row["problem"], stale, too_rare(one)) if one and one.rstrip(".") not in past.error]
     return judged(dict(row, problem=" ".join(filter(None, seen + [past.error]))))
 
 
-def _too_rare(one) -> str:
+def too_rare(one) -> str:
+    """Why the certificate of this configuration.Configuration may end between two looks of the renewer, a sentence, or ""."""
     chain = certificates.read(one.certificate_path)[0] if one.interval else None
     return (
         window.problem(one.certificate_path, window.of_chain(chain, one.wanted().renew_before), one.interval)

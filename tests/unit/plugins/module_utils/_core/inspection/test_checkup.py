@@ -24,7 +24,7 @@ def fixture_bare(monkeypatch):
 
 def test_a_host_without_anything(tmp_path, monkeypatch):
     monkeypatch.setattr(checkup, "CRON_FILE", str(tmp_path / "cron"))
-    told = checkup.look(None, str(tmp_path / "renewer.pyz"))
+    told = checkup.look(None, str(tmp_path / "renewer.pyz"), str(tmp_path))
     assert (told["route"], told["renewer"], told["systemd"], told["cron"]) == ([], "", None, False)
     assert durations.parse_time(told["now"], "now") and told["cryptography"] and "python" in told["python"]
 
@@ -32,10 +32,10 @@ def test_a_host_without_anything(tmp_path, monkeypatch):
 def test_the_renewer_by_its_digest(tmp_path, monkeypatch):
     monkeypatch.setattr(checkup, "CRON_FILE", str(tmp_path))
     (tmp_path / "renewer.pyz").write_bytes(b"renewer")
-    told = checkup.look(None, str(tmp_path / "renewer.pyz"))
+    told = checkup.look(None, str(tmp_path / "renewer.pyz"), str(tmp_path))
     assert told["renewer"] == hashlib.sha256(b"renewer").hexdigest() and told["cron"] is True
     assert (
-        checkup.look(None, str(tmp_path))["renewer"] == hashlib.sha256(b"").hexdigest()
+        checkup.look(None, str(tmp_path), str(tmp_path))["renewer"] == hashlib.sha256(b"").hexdigest()
     )  # a folder is no renewer of ours
 
 
@@ -47,11 +47,11 @@ def test_each_url_is_asked(tmp_path, monkeypatch):
     away = connections.Connection(
         ["https://127.0.0.1:1"], connection.fingerprints, connection.roots, timeout=2.0, retries=0
     )
-    (answer,) = checkup.look(connection, str(tmp_path))["route"]
+    (answer,) = checkup.look(connection, str(tmp_path), str(tmp_path))["route"]
     assert answer == {"url": connection.urls[0], "problem": ""}
     monkeypatch.undo()
     monkeypatch.setattr(services, "systemd_runs", lambda: False)
-    (answer,) = checkup.look(away, str(tmp_path))["route"]
+    (answer,) = checkup.look(away, str(tmp_path), str(tmp_path))["route"]
     assert answer["url"] == away.urls[0] and "refused" in answer["problem"]
 
 
@@ -65,6 +65,6 @@ def test_the_words_of_systemd(tmp_path, monkeypatch):
 
     monkeypatch.setattr(services, "systemd_runs", lambda: True)
     monkeypatch.setattr(services, "call", call)
-    told = checkup.look(None, str(tmp_path))["systemd"]
+    told = checkup.look(None, str(tmp_path), str(tmp_path))["systemd"]
     assert told == {"enabled": "enabled", "active": "active", "result": "exit-code"}
     assert [command[-1] for command in asked] == ["stepca-renewer.timer"] * 2 + ["stepca-renewer.service"]
