@@ -31,12 +31,13 @@ options:
     elements: str
   ca_root:
     description:
-      - PEM text of the root certificates to trust.
+      - PEM text of the root certificates to trust. What another certificate issued, such as an intermediate, is no root; it is left out,
+        and a warning names it.
       - Variable C(stepca_ca_root).
     type: str
   ca_root_path:
     description:
-      - Path on the controller of a PEM file with the root certificates to trust.
+      - Path on the controller of a PEM file with the root certificates to trust, and no others, as for O(ca_root).
       - "Variable C(stepca_ca_root_path); environment: E(STEPCA_ROOT), E(STEP_ROOT)."
     type: str
   ca_name:

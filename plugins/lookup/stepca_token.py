@@ -207,6 +207,8 @@ class LookupModule(LookupBase):
         if options.get("sans") and len(terms) != 1:
             raise OptionError("sans: they are all names of one token, so give a single term.")
         connection = settings.connection()
+        for sentence in settings.warnings:
+            Display().warning(sentence)
         if not connection.urls:
             raise OptionError("ca_url is required: a token is made for the CA at that address.")
         binding = csr.binding(csr.load(str(options["csr"]))) if options.get("csr") else ""

@@ -52,6 +52,7 @@ class StepCAAction(ActionBase):
         super().run(tmp, task_vars)
         self._task_vars = task_vars or {}
         self._warnings = []
+        self.settings = None
         try:
             _libraries.require_cryptography()
             self._refuse_secrets_in_environment()
@@ -63,8 +64,11 @@ class StepCAAction(ActionBase):
             result = {"failed": True, "msg": str(error)}
         except TaskFailed as failed:
             result = failed.result
-        if self._warnings:
-            result["warnings"] = list(dict.fromkeys(list(result.get("warnings") or []) + self._warnings))
+        warnings = (
+            list(result.get("warnings") or []) + self._warnings + (self.settings.warnings if self.settings else [])
+        )
+        if warnings:
+            result["warnings"] = list(dict.fromkeys(warnings))
         return result
 
     def act(self) -> dict:

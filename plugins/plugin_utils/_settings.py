@@ -31,10 +31,12 @@ _ROOTS = ("ca_fingerprint", "ca_root", "ca_root_path")
 class Settings:
     """The options of connection and provisioner, over several sources, the nearest first.
 
-    read_file(path) -> bytes: a file of the controller, looked up as `copy` does and opened if vaulted.
+    read_file(path) -> bytes: a file of the controller, looked up as `copy` does and opened if vaulted; warnings: sentences on
+    what was given and is not used.
     """
 
     def __init__(self, sources, read_file):
+        self.warnings = []
         self._sources = sources
         self._read_file = read_file
 
@@ -125,20 +127,30 @@ class Settings:
                 "`step certificate fingerprint root_ca.crt` prints. This collection never trusts what merely answers."
             )
         prints = [connections.parse_fingerprint(text) for text in _words(found.get("ca_fingerprint"))]
-        loaded = [(setting, self._roots(setting)) for name, setting in found.items() if name != "ca_fingerprint"]
+        loaded = [(setting, *self._roots(setting)) for name, setting in found.items() if name != "ca_fingerprint"]
         known = prints or [certificates.fingerprint(root) for root in loaded[0][1]]
-        for setting, roots in loaded:
-            if {certificates.fingerprint(root) for root in roots} != set(known):
+        for setting, roots, others in loaded:
+            if set(map(certificates.fingerprint, roots)) != set(known) - set(map(certificates.fingerprint, others)):
                 other = found.get("ca_fingerprint") or loaded[0][0]
                 raise OptionError("%s and %s disagree about which roots to trust." % (_named(other), _named(setting)))
-        return (loaded[0][1] if loaded else []), list(dict.fromkeys(known))
+        if not loaded:
+            return [], list(dict.fromkeys(known))
+        roots = loaded[0][1]
+        return roots, [one for one in dict.fromkeys(known) if one in set(map(certificates.fingerprint, roots))]
 
-    def _roots(self, setting: Setting) -> list:
+    def _roots(self, setting: Setting) -> tuple:
+        """(the roots there, what else is there); OptionError where there is no root."""
         pem = self.file(setting) if setting.name.endswith("_path") else str(setting.value).encode("utf-8")
         try:
-            return certificates.load(pem)
+            found = certificates.load(pem)
         except ValueError as error:
             raise OptionError("%s: no root certificate there: %s." % (_named(setting), error)) from None
+        roots, left_out = certificates.only_roots(found)
+        said = ["%s: %s" % (_named(setting), one) for one in left_out]
+        if not roots:
+            raise OptionError(" ".join(said))
+        self.warnings += said
+        return roots, [one for one in found if one not in roots]
 
 
 def environment(environ) -> Source:

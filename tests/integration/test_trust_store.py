@@ -110,6 +110,28 @@ def test_a_root_that_expired(play, host, authority):
     assert asked == [] and not host.path("/etc/roots.pem").exists()
 
 
+def test_what_is_not_self_issued_becomes_no_anchor(play, host, trusted):
+    """An intermediate among the roots is named and left out; one that an older version put into file and store leaves."""
+    root, other = make_root("Root"), make_root("Other")
+    middle = make_intermediate(other, "Between")
+    host.path("/etc/roots.pem").write_text(root.pem + middle.pem, encoding="ascii")
+    anchor = host.path("/etc/anchors/stepca-%s.crt" % middle.fingerprint[:16])
+    anchor.write_text('# privatepki.stepca: "%s"\n%s' % (host.path("/etc/roots.pem"), middle.pem), encoding="ascii")
+    tasks = [
+        trust("both", "etc/roots.pem", middle, root),
+        trust("again", "etc/roots.pem", middle, root),
+        {**trust("alone", "etc/other.pem", middle), "ignore_errors": True},
+    ]
+    run = play(tasks).expect_ok()
+    for name in ("both", "again"):
+        (warning,) = run[name]["warnings"]
+        assert "ca_root (from the task): CN=Between (SHA-256 %s) is no root: CN=Other" % middle.fingerprint in warning
+    assert [run[name].changed for name in ("both", "again")] == [True, False]
+    run.expect_failure("CN=Between", "is no root", "give the root instead", name="alone")
+    assert host.path("/etc/roots.pem").read_text(encoding="ascii") == root.pem
+    assert trusted(root) and not anchor.exists() and len(list(host.path("/etc/anchors").iterdir())) == 1
+
+
 def test_a_store_that_cannot_be(play, host, authority):
     """Said before anything is written."""
     before = files(host)

@@ -61,6 +61,10 @@ class StepCA:
                 self.absent_roots.append(wanted)
             else:
                 self.roots.append(found)
+        self.roots, left_out = certificates.only_roots(self.roots)
+        if left_out and not self.roots:
+            raise ApiError("ca_fingerprint: %s" % " ".join(left_out))
+        self.warnings += left_out
         if not self.roots:
             raise ApiError(
                 "The CA at %s has no root with the SHA-256 fingerprint %s (it answered %s). Either ca_url leads to another CA, "

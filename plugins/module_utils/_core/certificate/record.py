@@ -217,7 +217,7 @@ def roots(content, fingerprints) -> list:
         kept = certificates.load(content["roots"].encode("utf-8"))
     except ValueError:
         return []
-    return [root for root in kept if certificates.fingerprint(root) in fingerprints]
+    return [root for root in certificates.only_roots(kept)[0] if certificates.fingerprint(root) in fingerprints]
 
 
 def files(content) -> list:

@@ -155,7 +155,8 @@ def _held(wanted: Wanted, store) -> dict:
         paths += [stores.path_of(store, one) for one in wanted.fingerprints]
     held = {}
     for path in filter(None, paths):
-        held.update({certificates.fingerprint(root): root for root in _roots_in(path) or []})
+        found = certificates.only_roots(_roots_in(path) or [])[0]
+        held.update({certificates.fingerprint(root): root for root in found})
     return held
 
 

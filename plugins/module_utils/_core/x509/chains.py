@@ -52,9 +52,12 @@ _GO_NAMES = (x509.DNSName, x509.IPAddress, x509.RFC822Name, x509.UniformResource
 
 
 def ways(chain, roots) -> list:
-    """Each way from the first certificate by way of others to one of these roots, which ends it; the shortest first."""
+    """Each way from the first certificate by way of others to one of these roots, which ends it; the shortest first.
+
+    Only what is self-issued is a root, whoever trusts it: OpenSSL does not stop at others either.
+    """
     found = []
-    _climb([chain[0]], chain[1:], roots, found)
+    _climb([chain[0]], chain[1:], [root for root in roots if is_root(root)], found)
     return sorted(found, key=len)
 
 

@@ -16,6 +16,7 @@ from ansible_collections.privatepki.stepca.plugins.plugin_utils import _settings
 from ansible_collections.privatepki.stepca.tests.unit.plugins import pki
 
 CA, OTHER = pki.Authority(), pki.Authority("Other")
+MIDDLE = pki.fingerprint(CA.intermediate)
 CANARY = "canary-7f3a"
 BLANKS = [None, "", "  ", "\n", [], [None], [" "], {}, ()]
 
@@ -263,6 +264,32 @@ def test_trust_is_required():
 def test_roots_have_fingerprints(options):
     assert trust(**options) == ([CA.fingerprint], [CA.root])
     assert trust(ca_fingerprint=CA.fingerprint.upper(), **options) == ([CA.fingerprint], [CA.root])
+
+
+@pytest.mark.parametrize("more", [{}, {"ca_fingerprint": CA.fingerprint}, {"ca_fingerprint": [CA.fingerprint, MIDDLE]}])
+def test_what_is_not_self_issued_is_named_and_left_out(more):
+    both = pki.pem_of(CA.intermediate) + CA.root_pem
+    asked = settings({"ca_root": both, **more})
+    found = asked.connection()
+    assert (found.fingerprints, found.roots) == ([CA.fingerprint], [CA.root])
+    (warning,) = asked.warnings
+    assert warning.startswith(
+        "ca_root (from the task): CN=Test CA (SHA-256 %s) is no root: CN=Test Root issued it." % MIDDLE
+    )
+
+
+def test_an_intermediate_alone_is_refused():
+    with pytest.raises(
+        OptionError, match=r"ca_root \(from the task\): CN=Test CA .* is no root: .* give the root instead"
+    ):
+        trust(ca_root=pki.pem_of(CA.intermediate))
+
+
+def test_what_is_left_out_is_never_a_reason_to_disagree():
+    both = pki.pem_of(CA.intermediate) + CA.root_pem
+    with pytest.raises(OptionError, match="disagree"):
+        trust(ca_root=both, ca_fingerprint=[CA.fingerprint, OTHER.fingerprint])
+    assert trust(ca_root=both, ca_root_path="/ca.pem") == ([CA.fingerprint], [CA.root])
 
 
 def test_a_root_of_the_environment_is_a_path():
