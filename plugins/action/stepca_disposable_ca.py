@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ..module_utils import _options
-from ..module_utils._core.errors import OptionError, StepCAError
+from ..module_utils._core.errors import OptionError, unforeseen
 from ..plugin_utils import _libraries
 from ..plugin_utils._disposable import ca
 from ..plugin_utils._settings import plain_data
@@ -29,8 +30,10 @@ class ActionModule(ActionBase):
         try:
             _libraries.require_cryptography()
             return self._act()
-        except StepCAError as error:
-            return {"failed": True, "msg": str(error)}
+        except AnsibleError:
+            raise
+        except Exception as error:
+            return {"failed": True, "msg": str(unforeseen(error))}
 
     def _act(self) -> dict:
         # As with every module of the collection, an empty value counts as not given.

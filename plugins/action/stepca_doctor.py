@@ -18,13 +18,15 @@ from ..plugin_utils._action import StepCAAction, TaskFailed
 _SET_UP = "Run the role certificate on this host."
 
 
+#: One word, such as systemctl says: no sentence of a host's own stands in the table but why the CA does not answer.
+_WORD = wire.matching(r"[A-Za-z0-9.+~_-]{1,60}")
 _FOUND = wire.shape(
-    python=wire.word,
-    cryptography=wire.word,
+    python=wire.matching(r"[A-Za-z0-9.+~_-]{1,60} \(/[!-~]{0,200}\)"),
+    cryptography=_WORD,
     now=wire.word,
     route=wire.listed(wire.shape(url=wire.word, problem=wire.word), most=20),
-    renewer=wire.word,
-    systemd=wire.shape(enabled=wire.word, active=wire.word, result=wire.word),
+    renewer=wire.matching("[0-9a-f]{64}"),
+    systemd=wire.shape(enabled=_WORD, active=_WORD, result=_WORD),
     cron=wire.flag,
     too_rare=wire.texts,
 )
@@ -56,9 +58,12 @@ class ActionModule(StepCAAction):
             findings.add("host", False, "%s %s" % (str(error.message).rstrip(".") + ".", remedy))
             return
         found = _FOUND(told)
-        findings.add("host", True, "Python %s, cryptography %s." % (found["python"], found["cryptography"]))
+        versions = found["python"] or "?", found["cryptography"] or "?"
+        findings.add("host", True, "Python %s, cryptography %s." % versions)
         _judge_clock(findings, found["now"], before)
-        _judge_route(findings, found["route"], self._asks_by_itself())
+        asked = connection.urls if connection else []
+        route = [way for way in found["route"] if way["url"] in asked]
+        _judge_route(findings, route, self._asks_by_itself())
         _judge_renewer(findings, found, self.options["renewer"], has_certificates)
 
     def _asks_by_itself(self) -> bool:

@@ -36,4 +36,4 @@ class ActionModule(StepCAAction):
             told = self.execute({"wait": self.options["wait"]}, connections.describe(connection))
             return dict(_FACTS(told), changed=False)
         found = client.wait_until_healthy(lambda: self.authority(connection), wait.total_seconds())
-        return dict(found, changed=False)
+        return dict(_FACTS(found), changed=False)

@@ -17,23 +17,19 @@ from ..plugin_utils._schedule import schedule
 _CERTIFICATE = "privatepki.stepca.stepca_certificate"
 
 
-def _content(given) -> str:
-    return wire.word(given, 100000)
-
-
 _CHANGED = {"changed": wire.flag, "reasons": wire.texts, "problems": wire.texts}
 _NOTIFIED = wire.shape(**_CHANGED)
 _DONE = wire.shape(
     **_CHANGED,
-    path=_content,
-    python=_content,
+    path=wire.word,
+    python=wire.word,
     folders=wire.texts,
     too_wide=wire.texts,
     configurations=wire.texts,
     backup_files=wire.texts,
     # One for each file of a host, which may have more certificates than other lists have members.
     diff=wire.listed(
-        wire.shape(before_header=_content, after_header=_content, before=_content, after=_content), most=10000
+        wire.shape(before_header=wire.word, after_header=wire.word, before=wire.lines, after=wire.lines), most=10000
     ),
 )
 #: What a renewal has no use for, and what the host need not hold twice.

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..module_utils import _options
-from ..module_utils._core import durations
+from ..module_utils._core import durations, wire
 from ..module_utils._core.ca import one_time
 from ..module_utils._core.certificate import request
 from ..module_utils._core.errors import CsrError, nobody_vouches
@@ -39,7 +39,7 @@ class ActionModule(StepCAAction):
         if isinstance(ca.credential, Nobody):
             raise nobody_vouches("A certificate is asked for")
         chain = one_time.load(ca.sign(request, wanted)[0])
-        facts = certificates.facts(chain, wanted.renew_before, None, ca.roots)
+        facts = wire.facts(certificates.facts(chain, wanted.renew_before, None, ca.roots))
         return {
             "changed": True,
             "certificate": facts,

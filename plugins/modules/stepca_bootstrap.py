@@ -165,16 +165,15 @@ system_trust_path:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
+from ansible_collections.privatepki.stepca.plugins.module_utils import _answering, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._attributes import Attributes
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import client, connections, https
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.trust import roots
 
 
-def work(module, connection):
+def work(module):
     """What is to be done about each place, then do it unless in check mode."""
-    options = module.params
+    options, connection = module.params, connections.restore(module.params["_exchange"])
     attributes = {"root": {name: options[name] for name in ("owner", "group", "mode")}}
     wanted = roots.Wanted(
         present=options["state"] == "present",
@@ -194,34 +193,29 @@ def work(module, connection):
         wanted, connection.roots, Attributes(module, attributes, module.check_mode), module.check_mode, ask
     )
     if plan.needs_roots:
-        module.exit_json(changed=False, needs_roots=True)
+        return {"changed": False, "needs_roots": True}
     warnings, backups = plan.warnings, []
     if not module.check_mode:
         applied, backups = roots.apply(
             wanted, plan, Attributes(module, attributes, module.check_mode), module.run_command
         )
         warnings += applied
-    module.exit_json(
-        changed=bool(plan.reasons),
-        needs_roots=False,
-        reasons=plan.reasons,
-        roots=plan.roots,
-        system_trust_path=plan.roots[0]["system_trust_path"] if plan.roots else None,
-        diff={"before": plan.before, "after": plan.after},
-        backup_files=backups,
-        told=authority.warnings + warnings,
-    )
+    return {
+        "changed": bool(plan.reasons),
+        "needs_roots": False,
+        "reasons": plan.reasons,
+        "roots": plan.roots,
+        "system_trust_path": plan.roots[0]["system_trust_path"] if plan.roots else None,
+        "diff": {"before": plan.before, "after": plan.after},
+        "backup_files": backups,
+        "told": authority.warnings + warnings,
+    }
 
 
 def main():
     """Compare and write, as the action plugin says."""
     module = AnsibleModule(argument_spec=_options.spec(_options.BOOTSTRAP), supports_check_mode=True)
-    _options.refuse_bypass(module)
-    _cryptography.ensure(module)
-    try:
-        work(module, connections.restore(module.params["_exchange"]))
-    except StepCAError as error:
-        module.fail_json(msg=str(error))
+    _answering.run(module, work)
 
 
 if __name__ == "__main__":

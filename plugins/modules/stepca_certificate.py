@@ -560,11 +560,11 @@ results:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
+from ansible_collections.privatepki.stepca.plugins.module_utils import _answering, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._attributes import Attributes
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations, wire
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import examine, fileset, request
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import Overtaken, StepCAError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import Overtaken, unforeseen
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import certificates
 
 
@@ -628,15 +628,12 @@ def answer_for(module, terms, exchange, index, entry, learnt):
         if exchange["step"] == "examine":
             return examine_one(module, terms, entry, wire.Question.from_json(item), learnt)
         return run_errand(module, terms, entry, wire.Errand.from_json(item), tokens, learnt)
-    except StepCAError as error:
-        return wire.Answer(failed=True, msg=str(error), overtaken=isinstance(error, Overtaken))
+    except Exception as error:
+        return wire.Answer(failed=True, msg=str(unforeseen(error)), overtaken=isinstance(error, Overtaken))
 
 
-def main():
-    """Examine, accept or obtain, as the action plugin says."""
-    module = AnsibleModule(argument_spec=_options.spec(_options.CERTIFICATE), supports_check_mode=True)
-    _options.refuse_bypass(module)
-    _cryptography.ensure(module)
+def work(module):
+    """The module's answer: one for each entry."""
     exchange, learnt = module.params["_exchange"], {}
     terms = wire.Terms.from_json(exchange["terms"])
     answers = [
@@ -644,7 +641,13 @@ def main():
         for index, entry in enumerate(request.entries(module.params))
     ]
     changed = any(answer.outcome in ("files", "removed") for answer in answers)
-    module.exit_json(changed=changed, answers=[answer.to_json() for answer in answers])
+    return {"changed": changed, "answers": [answer.to_json() for answer in answers]}
+
+
+def main():
+    """Examine, accept or obtain, as the action plugin says."""
+    module = AnsibleModule(argument_spec=_options.spec(_options.CERTIFICATE), supports_check_mode=True)
+    _answering.run(module, work)
 
 
 if __name__ == "__main__":

@@ -105,17 +105,17 @@ problem:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
+from ansible_collections.privatepki.stepca.plugins.module_utils import _answering, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import client, connections, crl, https
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import info
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import places
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import certificates
 
 
-def look(params):
+def look(module):
     """The module's answer."""
+    params = module.params
     exchange = params["_exchange"]
     now = durations.parse_time(exchange["now"], "now")
     threshold = durations.parse_threshold(params["renew_before"], "renew_before")
@@ -130,19 +130,13 @@ def look(params):
     if authority and params["check_revocation"] and found["exists"]:
         serial = int(found["certificate"]["serial"])
         found["revoked"] = bool(crl.fetch(authority, now).sentence(serial))
-    return found
+    return dict(found, changed=False)
 
 
 def main():
     """Look."""
     module = AnsibleModule(argument_spec=_options.spec(_options.INFO), supports_check_mode=True)
-    _options.refuse_bypass(module)
-    _cryptography.ensure(module)
-    try:
-        found = look(module.params)
-    except StepCAError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **found)
+    _answering.run(module, look)
 
 
 if __name__ == "__main__":

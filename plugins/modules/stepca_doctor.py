@@ -89,20 +89,23 @@ findings:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
+from ansible_collections.privatepki.stepca.plugins.module_utils import _answering, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import connections
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.inspection import checkup
+
+
+def look(module):
+    """The module's answer."""
+    exchange = module.params["_exchange"]["connection"]
+    connection = connections.restore(exchange) if exchange else None
+    found = checkup.look(connection, module.params["renewer_path"], module.params["renewer_config_path"])
+    return dict(found, changed=False)
 
 
 def main():
     """Look."""
     module = AnsibleModule(argument_spec=_options.spec(_options.DOCTOR), supports_check_mode=True)
-    _options.refuse_bypass(module)
-    _cryptography.ensure(module)
-    exchange = module.params["_exchange"]["connection"]
-    connection = connections.restore(exchange) if exchange else None
-    found = checkup.look(connection, module.params["renewer_path"], module.params["renewer_config_path"])
-    module.exit_json(changed=False, **found)
+    _answering.run(module, look)
 
 
 if __name__ == "__main__":

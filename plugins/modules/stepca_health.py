@@ -92,24 +92,22 @@ tried:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
+from ansible_collections.privatepki.stepca.plugins.module_utils import _answering, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import client, connections, https
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
+
+
+def ask(module):
+    """The module's answer, from here."""
+    connection = connections.restore(module.params["_exchange"])
+    wait = durations.parse_duration(module.params["wait"], "wait").total_seconds()
+    return dict(client.wait_until_healthy(lambda: client.StepCA(connection, https.Transport), wait), changed=False)
 
 
 def main():
     """Ask from here."""
     module = AnsibleModule(argument_spec=_options.spec(_options.HEALTH), supports_check_mode=True)
-    _options.refuse_bypass(module)
-    _cryptography.ensure(module)
-    try:
-        connection = connections.restore(module.params["_exchange"])
-        wait = durations.parse_duration(module.params["wait"], "wait").total_seconds()
-        found = client.wait_until_healthy(lambda: client.StepCA(connection, https.Transport), wait)
-    except StepCAError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **found)
+    _answering.run(module, ask)
 
 
 if __name__ == "__main__":

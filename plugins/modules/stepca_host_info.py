@@ -119,20 +119,20 @@ problems:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
+from ansible_collections.privatepki.stepca.plugins.module_utils import _answering, _options
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.inspection import survey
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import history
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import certificates
 
 
-def look(params):
+def look(module):
     """The module's answer."""
+    params = module.params
     exchange = params["_exchange"]
     now = durations.parse_time(exchange["now"], "now")
     roots = certificates.load(exchange["roots"].encode("ascii")) if exchange["roots"] else None
-    return survey.look(
+    found = survey.look(
         params["config_path"],
         history.FOLDER,
         params["certificates"],
@@ -141,18 +141,13 @@ def look(params):
         exchange["fingerprints"],
         now,
     )
+    return dict(found, changed=False)
 
 
 def main():
     """Look."""
     module = AnsibleModule(argument_spec=_options.spec(_options.HOST_INFO), supports_check_mode=True)
-    _options.refuse_bypass(module)
-    _cryptography.ensure(module)
-    try:
-        found = look(module.params)
-    except StepCAError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **found)
+    _answering.run(module, look)
 
 
 if __name__ == "__main__":

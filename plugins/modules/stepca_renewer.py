@@ -179,9 +179,9 @@ import sys
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options, _zipapp
+from ansible_collections.privatepki.stepca.plugins.module_utils import _answering, _options, _zipapp
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.ca import connections
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import OptionError, StepCAError
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import OptionError, shown, unforeseen
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.renewer import (
     command,
     installation,
@@ -247,7 +247,7 @@ def outcome_of(module, place):
     """(result, problems) of the renewer's own files."""
     options, strict = module.params, module.params["unrenewable"] == "fail"
     for sentence in place.warnings + ([] if strict else place.problems):
-        module.warn(sentence)
+        module.warn(shown(sentence))
     folders, too_wide = place.folders(options["metrics_path"])
     result = {
         "reasons": place.reasons,
@@ -262,22 +262,25 @@ def outcome_of(module, place):
     return result, (place.problems if strict else []) + place.too_rare
 
 
-def main():
+def work(module):
     """Notify, set the renewer up, or take it away, as the action plugin says."""
-    module = AnsibleModule(argument_spec=_options.spec(_options.RENEWER), supports_check_mode=True)
-    _options.refuse_bypass(module)
-    _cryptography.ensure(module)
     reasons, problems, result = [], [], {}
     try:
         reasons, problems = notify(module)
         if module.params["state"] != "notified":
             result, more = outcome_of(module, set_up(module))
             problems += more
-    except StepCAError as error:
-        module.fail_json(msg=" ".join([*problems, str(error)]))
+    except Exception as error:
+        return {"failed": True, "msg": " ".join([*problems, str(unforeseen(error))])}
     result["reasons"] = reasons + result.get("reasons", [])
     # Set up all the same: it is the action plugin that makes a failure of it.
-    module.exit_json(changed=bool(result["reasons"]), problems=problems, **result)
+    return dict(result, changed=bool(result["reasons"]), problems=problems)
+
+
+def main():
+    """Do it."""
+    module = AnsibleModule(argument_spec=_options.spec(_options.RENEWER), supports_check_mode=True)
+    _answering.run(module, work)
 
 
 if __name__ == "__main__":

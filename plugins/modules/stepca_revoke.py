@@ -89,25 +89,24 @@ reason:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.privatepki.stepca.plugins.module_utils import _cryptography, _options
-from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import StepCAError
+from ansible_collections.privatepki.stepca.plugins.module_utils import _answering, _options
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import CertificateError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.files import places
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import certificates
+
+
+def hand_over(module):
+    """The module's answer."""
+    chain, problem = certificates.read(places.resolve(module.params["certificate_path"], "certificate_path"))
+    if problem:
+        raise CertificateError("certificate_path: %s. Nothing was revoked." % problem)
+    return {"changed": False, "chain": certificates.to_pem(chain).decode("ascii")}
 
 
 def main():
     """Hand over the certificate in a file."""
     module = AnsibleModule(argument_spec=_options.spec(_options.REVOKE), supports_check_mode=True)
-    _options.refuse_bypass(module)
-    _cryptography.ensure(module)
-    try:
-        path = places.resolve(module.params["certificate_path"], "certificate_path")
-        chain, problem = certificates.read(path)
-    except StepCAError as error:
-        module.fail_json(msg=str(error))
-    if problem:
-        module.fail_json(msg="certificate_path: %s. Nothing was revoked." % problem)
-    module.exit_json(changed=False, chain=certificates.to_pem(chain).decode("ascii"))
+    _answering.run(module, hand_over)
 
 
 if __name__ == "__main__":

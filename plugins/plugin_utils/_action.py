@@ -16,12 +16,14 @@ from ansible.plugins.action import ActionBase
 from ..module_utils import _options
 from ..module_utils._core import wire
 from ..module_utils._core.ca import client, connections
-from ..module_utils._core.errors import OptionError, StepCAError
+from ..module_utils._core.errors import OptionError, one_line, unforeseen
 from ..module_utils._core.x509 import certificates
 from . import _answers, _http, _libraries
 from ._credentials import table
 from ._settings import Settings, Source, of_controller, plain, plain_data
 
+#: Of all certificates of a task together; each may have some.
+_MOST_WARNINGS = 100
 _GROUP = "group/privatepki.stepca.stepca"
 
 
@@ -60,15 +62,17 @@ class StepCAAction(ActionBase):
             self.given, self.options = self._validated()
             self.warn(table.check(self.settings))
             result = self.act()
-        except StepCAError as error:
-            result = {"failed": True, "msg": str(error)}
         except TaskFailed as failed:
             result = failed.result
-        warnings = (
-            list(result.get("warnings") or []) + self._warnings + (self.settings.warnings if self.settings else [])
-        )
+        except AnsibleError:  # Ansible's own words: a host that is not reached, a variable that is not there
+            raise
+        except Exception as error:
+            result = {"failed": True, "msg": str(unforeseen(error))}
+        self.warn(self.settings.warnings if self.settings else [])
+        warnings = list(dict.fromkeys([*(result.get("warnings") or []), *self._warnings]))
         if warnings:
-            result["warnings"] = list(dict.fromkeys(warnings))
+            more = len(warnings) - _MOST_WARNINGS
+            result["warnings"] = warnings[:_MOST_WARNINGS] + ["%d more warnings were left out." % more] * (more > 0)
         return result
 
     def act(self) -> dict:
@@ -77,7 +81,7 @@ class StepCAAction(ActionBase):
 
     def warn(self, sentences) -> None:
         """Add warnings to the result."""
-        self._warnings += sentences
+        self._warnings += map(one_line, sentences)
 
     def shown(self) -> dict:
         """The module's own options as given, fit to be shown."""
@@ -96,11 +100,7 @@ class StepCAAction(ActionBase):
         )
         self.warn(wire.texts(result.pop("warnings", None)))
         if result.get("failed"):
-            message = str(result.get("msg") or "The module failed.")[:10000]
-            if "stdout/stderr" in message:  # Ansible's own words for a module that never came to answer
-                said = str(result.get("module_stderr") or "") + str(result.get("module_stdout") or "")
-                message = "%s: %s" % (message, " ".join(said.split())[-500:])
-            raise TaskFailed(dict(_answers.failure(result), failed=True, msg=message))
+            raise TaskFailed(dict(_answers.failure(result), failed=True, msg=_answers.reason(result)))
         return result
 
     def authority(self, connection: connections.Connection) -> client.StepCA:

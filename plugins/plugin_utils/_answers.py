@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from ..module_utils._core import wire
-from ..module_utils._core.errors import CsrError
+from ..module_utils._core.errors import CsrError, one_line
 
 NOT_OURS = "The host did not answer as this collection's module does. Is another version of it in the way?"
 
@@ -32,4 +32,20 @@ def serial(facts: dict) -> int:
 def failure(result: dict) -> dict:
     """What is passed on of a module's failure: known keys, cut to a length that can be read."""
     known = ("module_stderr", "module_stdout")
-    return {name: wire.text(result[name], 10000) for name in known if isinstance(result.get(name), str)}
+    return {name: wire.lines(result[name], 10000) for name in known if isinstance(result.get(name), str)}
+
+
+def reason(result: dict) -> str:
+    """Why a module failed, in its words, or in Ansible's where it never came to answer."""
+    message = wire.word(result.get("msg"), 10000) or _crash(result.get("exception")) or "The module failed."
+    if "stdout/stderr" in message:  # Ansible's own words for a module that never came to answer
+        said = wire.lines(result.get("module_stderr"), 10**6) + wire.lines(result.get("module_stdout"), 10**6)
+        message = "%s: %s" % (message, " ".join(said.split())[-500:])
+    return one_line(message)
+
+
+def _crash(exception) -> str:
+    """What ended a module, of which ansible-core 2.21 hands over an object and 2.17 a traceback: the last words of it."""
+    event = getattr(exception, "event", None)
+    said = wire.word(getattr(event, "msg", None)) or wire.lines(exception).strip().rpartition("\n")[2]
+    return "The module failed: %s" % said[-500:] if said else ""

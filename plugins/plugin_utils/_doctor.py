@@ -15,7 +15,7 @@ from ansible.release import __version__ as core_version
 
 from ..module_utils._core import durations
 from ..module_utils._core.ca import api, client, connections, diagnosis
-from ..module_utils._core.errors import StepCAError, nobody_vouches
+from ..module_utils._core.errors import nobody_vouches, one_line, unforeseen
 from ..module_utils._core.x509 import certificates, extensions, jws
 from . import _libraries
 from ._ca import CA, age_problem
@@ -24,19 +24,23 @@ from ._credentials.credential import Nobody, Purpose
 _LIMITS = ("minTLSCertDuration", "maxTLSCertDuration", "defaultTLSCertDuration")
 
 
+#: What begins a line of the table is nothing that a host or a CA can say within one.
+_MARKS = str.maketrans("✘✔", "xv")
+
+
 class Findings(list):
     """What was found, in order."""
 
     def add(self, check: str, fine, found: str) -> None:
         """One finding."""
-        self.append({"check": check, "fine": fine, "found": found})
+        self.append({"check": check, "fine": fine, "found": one_line(found).translate(_MARKS)})
 
     def attempt(self, check: str, act):
         """What act() returns, or None where it fails; an error is a finding."""
         try:
             return act()
-        except StepCAError as error:
-            self.add(check, False, str(error))
+        except Exception as error:
+            self.add(check, False, str(unforeseen(error)))
             return None
 
 

@@ -261,8 +261,11 @@ def main(python, folder, arguments):
         result = json.loads(text)
     except ValueError:
         result = None
-    if isinstance(result, dict) and "answers" in result:
-        text = json.dumps(lie(result, json.loads((folder / "lies.json").read_text()), folder))
+    told = json.loads((folder / "lies.json").read_text()) if isinstance(result, dict) else None
+    if isinstance(told, dict) and "whole" in told:
+        text = json.dumps(dict(result, **told["whole"]))
+    elif told is not None and "answers" in result:
+        text = json.dumps(lie(result, told, folder))
     sys.stdout.write(text)
     sys.exit(done.returncode)
 

@@ -2,14 +2,17 @@
 # Copyright: privatepki.stepca contributors
 # PRIVATE to the collection: may change at any time.
 """What action and module say to each other, as values; and how the word of a host is read: by known names, of known
-types, none too long and not too many. A host decides nothing about itself, and floods nobody.
+types, none too long and not too many, fit for a terminal. A host decides nothing about itself, and floods nobody.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Optional
+
+from .errors import shown, shown_lines
 
 #: Of what is no certificate: characters of a text, members of a list.
 _LONGEST = 2000
@@ -23,8 +26,8 @@ OUTCOMES = ("none", "files", "renewed", "rekeyed", "issued", "removed")
 
 
 def text(given, longest: int = _LONGEST) -> Optional[str]:
-    """A text, cut to this length; None for anything else."""
-    return given[:longest] if isinstance(given, str) else None
+    """A text, cut to this length, as it may be shown; None for anything else."""
+    return shown(given[:longest])[:longest] if isinstance(given, str) else None
 
 
 def word(given, longest: int = _LONGEST) -> str:
@@ -32,14 +35,24 @@ def word(given, longest: int = _LONGEST) -> str:
     return text(given, longest) or ""
 
 
+def lines(given, longest: int = 100000) -> str:
+    """A text of lines, as it may be shown; "" for anything else."""
+    return shown_lines(given[:longest])[:longest] if isinstance(given, str) else ""
+
+
+def matching(pattern: str):
+    """A reader of texts that are such a word in whole; "" for anything else."""
+    return lambda given: given if isinstance(given, str) and re.fullmatch(pattern, given) else ""
+
+
 def pem(given) -> str:
-    """A text as long as a chain may be; "" for anything else."""
-    return word(given, _LONGEST_CHAIN)
+    """A text as long as a chain may be, for a parser; "" for anything else."""
+    return given[:_LONGEST_CHAIN] if isinstance(given, str) else ""
 
 
 def csr(given) -> Optional[str]:
     """A text one character longer than a request may be: whoever loads it refuses it then."""
-    return text(given, _LONGEST_CHAIN + 1)
+    return given[: _LONGEST_CHAIN + 1] if isinstance(given, str) else None
 
 
 def texts(given) -> list:
@@ -83,7 +96,7 @@ def proofs(given) -> list:
 def data(given, depth: int = 4):
     """Whatever JSON can say, no deeper than this, for a diff; None for the rest."""
     if isinstance(given, str):
-        return text(given)
+        return lines(given, _LONGEST)
     if isinstance(given, (dict, list)) and not depth:
         return None
     if isinstance(given, dict):
@@ -113,6 +126,25 @@ def listed(reads, most: int = _MOST):
     def read(given):
         members = [reads(one) for one in given[:most]] if isinstance(given, list) else []
         return [one for one in members if one is not None]
+
+    return read
+
+
+def table(reads, most: int, longest: int):
+    """A reader of a list with a line for each of many things: (its rows, how many were left out).
+
+    most: rows; longest: characters of all of them together.
+    """
+
+    def read(given):
+        rows, size = [], 0
+        for one in given[:most] if isinstance(given, list) else []:
+            row = reads(one)
+            size += len(json.dumps(row))
+            if size > longest:
+                break
+            rows += [row] if row is not None else []
+        return rows, len(given) - len(rows) if isinstance(given, list) else 0
 
     return read
 

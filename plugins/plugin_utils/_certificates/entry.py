@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ...module_utils._core import durations
 from ...module_utils._core.certificate import request
+from ...module_utils._core.errors import shown
 from ...module_utils._core.wire import Answer, Errand, Question
 from ...module_utils._core.x509 import csr
 from .. import _idna
@@ -19,6 +20,7 @@ _NEEDS_CA = ("issued", "rekeyed", "renewed")
 
 def understand(options: dict) -> request.Request:
     """What the options of one certificate mean; they themselves get their normal form. OptionError."""
+    request.refuse_unwritable(options)
     options["sans"] = [_idna.to_ascii(str(text)) for text in options.get("sans") or []]
     if not options["sans"] and options.get("common_name"):
         options["common_name"] = _idna.to_ascii(options["common_name"])
@@ -110,7 +112,7 @@ class Entry:
         found, outcome = self.answer.certificate, self.answer.outcome
         done = self.error is None or bool(self.installed)
         result = {
-            "certificate_path": self.options["certificate_path"],
+            "certificate_path": shown(self.options["certificate_path"]),
             "changed": outcome != "none" and done,
             "outcome": outcome if done else "none",
             "reasons": self.answer.reasons,
@@ -133,5 +135,5 @@ class Entry:
             after = {"to be %s" % outcome: self.answer.reasons, "names": [str(san) for san in self.wanted.sans]}
         elif outcome == "files":
             after = dict(after or {}, **{"repaired": self.answer.reasons})
-        header = self.options["certificate_path"]
+        header = shown(self.options["certificate_path"])
         return {"before": found or {}, "after": after or {}, "before_header": header, "after_header": header}

@@ -16,7 +16,14 @@ from ...module_utils._core import durations
 from ...module_utils._core.ca import connections
 from ...module_utils._core.certificate import examine, request
 from ...module_utils._core.certificate.ladder import not_revoked
-from ...module_utils._core.errors import ApiError, CertificateError, StepCAError, TransportError, nobody_vouches
+from ...module_utils._core.errors import (
+    ApiError,
+    CertificateError,
+    StepCAError,
+    TransportError,
+    nobody_vouches,
+    unforeseen,
+)
 from ...module_utils._core.wire import Answer, Terms
 from ...module_utils._core.x509 import csr
 from .. import _answers
@@ -82,8 +89,8 @@ class Issue:
             # A CA that gave no answer to all attempts for one entry is not asked again for each of the others.
             self._lost = error
             entry.error = str(error)
-        except StepCAError as error:
-            entry.error = str(error)
+        except Exception as error:
+            entry.error = str(unforeseen(error))
 
     def _understand(self, entry: Entry) -> None:
         """What the options alone show, before the host is touched."""

@@ -13,7 +13,7 @@ from typing import Optional
 from .. import durations
 from ..errors import OptionError
 from ..x509 import names
-from .options import OUTPUTS, SHARED, SINGLE, WRITTEN, value
+from .options import OPTIONS, OUTPUTS, SHARED, SINGLE, WRITTEN, value
 
 #: The longest commonName that X.509 allows (RFC 5280, appendix A, ub-common-name).
 LONGEST_COMMON_NAME = 64
@@ -131,6 +131,7 @@ def parse(entry: dict) -> Request:
     """The values of one entry; OptionError names the option that cannot mean anything."""
     if not entry.get("certificate_path"):
         raise OptionError("certificate_path is empty: say where the certificate goes.")
+    refuse_unwritable(entry)
     present = value(entry, "state") == "present"
     if present and not entry.get("key_path") and not entry.get("csr_path"):
         raise OptionError("key_path is required unless csr_path brings a request of its own.")
@@ -166,6 +167,33 @@ def parse(entry: dict) -> Request:
         _refuse_impossible_life(wanted)
         _refuse_outputs_without_key(wanted)
     return wanted
+
+
+def refuse_unwritable(entry: dict) -> None:
+    """OptionError for an option that holds what no path, name or request can: half a surrogate pair, or NUL."""
+    for option, given in entry.items():
+        is_path = option in OPTIONS and OPTIONS[option].type == "path"
+        for text in _texts(given):
+            try:  # a file of a host may have a name that is no UTF-8
+                text.encode("utf-8", "surrogateescape" if is_path else "strict")
+            except UnicodeEncodeError:
+                raise OptionError("%s: %s cannot be written in UTF-8." % (option, _quoted(option, text))) from None
+            if "\0" in text and option != "template_data":
+                raise OptionError(
+                    "%s: %s holds a NUL, which ends a text. Leave it out." % (option, _quoted(option, text))
+                )
+
+
+def _texts(given) -> list:
+    if isinstance(given, dict):
+        return _texts(list(given)) + _texts(list(given.values()))
+    if isinstance(given, (list, tuple)):
+        return [text for one in given for text in _texts(one)]
+    return [given] if isinstance(given, str) else []
+
+
+def _quoted(option: str, text: str) -> str:
+    return "the value" if option in ("template_data", "pkcs12_password") else repr(text)
 
 
 def refuse_past(wanted: Request, now: datetime) -> None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from .. import durations, library
 from ..ca import client, https
-from ..errors import HostFileError, StepCAError
+from ..errors import HostFileError, unforeseen
 from ..files import reading
 from ..renewer import configuration, services, status
 
@@ -54,8 +54,8 @@ def _route(connection, url: str) -> dict:
     alone = replace(connection, urls=[url], retries=0)
     try:
         client.health(client.StepCA(alone, https.Transport))
-    except StepCAError as error:
-        return {"url": url, "problem": str(error)}
+    except Exception as error:
+        return {"url": url, "problem": str(unforeseen(error))}
     return {"url": url, "problem": ""}
 
 

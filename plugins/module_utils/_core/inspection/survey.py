@@ -11,7 +11,7 @@ import stat
 from datetime import datetime
 
 from .. import durations
-from ..errors import HostFileError, StepCAError
+from ..errors import HostFileError, StepCAError, unforeseen
 from ..files import places
 from ..renewer import configuration, status
 from ..x509 import certificates, extensions
@@ -44,7 +44,7 @@ def look(config_path: str, memory: str, named: list, folders: list, roots, finge
             known.add(os.path.realpath(row["certificate_path"]))
             rows.append(row)
     beside = {os.path.dirname(row["certificate_path"]) for row in rows if row["certificate"]}
-    serials = {row["serial"] for row in rows}
+    serials = {row["serial"] for row in rows if row["serial"]}
     for folder in sorted(beside.union(folders)):
         found, problem = _in_folder(folder, roots, now)
         problems += [problem] if problem else []
@@ -59,8 +59,8 @@ def _named(entry: dict, roots, fingerprints: list, now: datetime) -> dict:
         threshold = durations.parse_threshold(entry.get("renew_before") or "33%", "renew_before")
         real = places.resolve(path, "certificate_path")
         row = status.look_at_files(real, entry.get("key_path"), threshold, roots, fingerprints, now)
-    except StepCAError as error:
-        row = dict(status.UNKNOWN, problem=str(error))
+    except Exception as error:
+        row = dict(status.UNKNOWN, problem=str(unforeseen(error)))
     return dict(row, certificate_path=path, known_by="play")
 
 
@@ -76,8 +76,8 @@ def _in_folder(folder: str, roots, now: datetime) -> tuple:
         return [], str(error)
     for name in names[:MOST_FILES]:
         row = _of_file(os.path.join(folder, name), roots, now)
-        if row and row["serial"] not in rows:  # the leaf alone, and the like, are the same certificate
-            rows[row["serial"]] = row
+        if row:  # the leaf alone, and the like, are the same certificate
+            rows.setdefault(row["serial"] or name, row)
     more = len(names) - MOST_FILES
     problem = "%s holds %d more files, which were not looked into." % (folder, more) if more > 0 else ""
     return list(rows.values()), problem
@@ -95,3 +95,5 @@ def _of_file(path: str, roots, now: datetime):
         return status.row_of(chain, certificates.facts(chain, _THRESHOLD, path, roots), now, roots)
     except (OSError, StepCAError, ValueError):
         return None
+    except Exception as error:
+        return dict(status.UNKNOWN, certificate_path=path, problem=str(unforeseen(error)))

@@ -3,13 +3,13 @@
 # PRIVATE to the collection: may change at any time.
 """The command line of the renewer: renew, status, enrol. It needs Python and cryptography, and nothing of Ansible.
 
-Each command imports what it needs: all that is imported of a zipapp is compiled, at every run of a timer.
+Each command imports what it needs: all that is imported of a zipapp is compiled, at every run of a timer. Whatever it
+imports later comes of the zipapp that was started (see _zipapp.py), though a play may have replaced that.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import sys
@@ -18,7 +18,7 @@ from contextlib import ExitStack
 
 from .. import durations, library
 from ..certificate import record
-from ..errors import HostFileError, OptionError, StepCAError
+from ..errors import HostFileError, OptionError, StepCAError, one_line, shown, unforeseen
 from ..files import folders, locks, places
 from . import configuration, defaults, history
 
@@ -102,20 +102,14 @@ def main(words=None) -> int:
     except OptionError as error:
         _complain("", error)
         return _USAGE
-    except StepCAError as error:
-        _complain("", error)
-        return 1
     except Exception as error:
-        from . import renewal
-
-        _complain("", renewal.unforeseen(error))
+        _complain("", unforeseen(error))
         return 1
 
 
 def _renew(arguments) -> int:
     _finish_enrolments(arguments)
     chosen = _chosen(arguments)
-    _load(arguments)
     failed, locked_out = False, None
     with ExitStack() as held:
         if not arguments.check:
@@ -127,7 +121,6 @@ def _renew(arguments) -> int:
         learnt = defaultdict(dict)
         for path in chosen:
             failed = not _renew_one(path, arguments, learnt, locked_out) or failed
-        # Under the lock, since whoever replaces this zipapp waits for it: nothing can be loaded of it after that.
         return 1 if _write_metrics(arguments) or failed else 0
 
 
@@ -136,12 +129,6 @@ def _finish_enrolments(arguments) -> None:
         from . import enrolment
 
         enrolment.settle(arguments.config, durations.now())
-
-
-def _load(arguments) -> None:
-    """Load what a run needs before it waits for its lock: whoever replaces this zipapp may be who holds it."""
-    for name in [".renewal"] + [".metrics", ".status"] * bool(arguments.metrics):
-        importlib.import_module(name, __package__)
 
 
 def _renew_one(path: str, arguments, learnt: dict, locked_out) -> bool:
@@ -162,8 +149,8 @@ def _renew_one(path: str, arguments, learnt: dict, locked_out) -> bool:
             learnt[tuple(one.connection.urls)],
             problem=locked_out,
         )
-    except StepCAError as error:
-        _complain(subject, error)
+    except Exception as error:
+        _complain(subject, unforeseen(error))
         return False
     for warning in warnings:
         _say("warning: %s" % warning, 4)
@@ -183,9 +170,9 @@ def _status(arguments) -> int:
 
     rows = _rows(arguments, _chosen(arguments))
     if arguments.json:
-        sys.stdout.write(json.dumps(rows, indent=2, sort_keys=True) + "\n")
+        _write(sys.stdout, json.dumps(rows, indent=2, sort_keys=True).replace("\x7f", "\\u007f"))
     elif rows:
-        sys.stdout.write(status.table(rows) + "\n")
+        _write(sys.stdout, status.table(rows))
     return max(status.exit_code(rows), _write_metrics(arguments))
 
 
@@ -247,8 +234,8 @@ def _write_metrics(arguments) -> int:
 
     try:
         metrics.write(os.path.abspath(arguments.metrics), _rows(arguments, configuration.paths(arguments.config)))
-    except StepCAError as error:
-        _complain("--metrics", error)
+    except Exception as error:
+        _complain("--metrics", unforeseen(error))
         return 1
     return 0
 
@@ -263,7 +250,7 @@ def _require_cryptography() -> None:
 
 
 def _complain(subject: str, error: StepCAError) -> None:
-    text = str(error)
+    text, subject = str(error), shown(subject)
     _say("failed%s: %s" % ("" if not subject or subject in text else " " + subject, text), 3)
 
 
@@ -271,5 +258,11 @@ def _say(text: str, priority: int = 6) -> None:
     """One line; to the journal with its priority (sd-daemon(3))."""
     stream = sys.stdout if priority > 4 else sys.stderr
     prefix = "<%d>" % priority if os.environ.get("JOURNAL_STREAM") else ""
-    stream.write(prefix + history.one_line(text) + "\n")
+    _write(stream, prefix + one_line(text))
+
+
+def _write(stream, text: str) -> None:
+    """A line, or many; what the locale has no letter for is written as an escape."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()

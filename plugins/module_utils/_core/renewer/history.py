@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import dataclass
 from typing import Optional
 
@@ -68,8 +67,3 @@ _SHAPE = {
     "error": lambda value: isinstance(value, str),
     "pending": lambda value: isinstance(value, bool),
 }
-
-
-def one_line(text: str) -> str:
-    """A message fit for a line of a log."""
-    return re.sub(r"\s+", " ", text).strip()

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from .. import durations
-from ..errors import HostFileError
+from ..errors import HostFileError, shown_lines
 from ..files import reading, replacing
 
 #: (name, what it says, how it is read from a row of status, None where there is nothing to say)
@@ -65,7 +65,7 @@ def write(path: str, rows: list) -> None:
         raise HostFileError(
             "%s is no file of ours: it holds something else than metrics. Name another path, or remove it." % path
         )
-    replacing.put(path, render(rows).encode("utf-8", "surrogateescape"), 0o644)  # node_exporter is another user
+    replacing.put(path, render(rows).encode("utf-8"), 0o644)  # node_exporter is another user
 
 
 def is_ours(content: bytes) -> bool:
@@ -78,4 +78,5 @@ def _seconds(time):
 
 
 def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    """A label. One that is no UTF-8 would cost the collector the whole file."""
+    return shown_lines(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

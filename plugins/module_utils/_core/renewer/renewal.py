@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import importlib
 from contextlib import suppress
 from datetime import datetime
 
 from .. import durations
 from ..ca import connections
 from ..certificate import by_host, fileset, record
-from ..errors import CertificateError, Overtaken, StepCAError, TransportError
+from ..errors import CertificateError, Overtaken, StepCAError, TransportError, unforeseen
 from ..files import attributes, places
 from ..wire import Answer, Errand
 from ..x509 import certificates
@@ -59,8 +58,6 @@ class Renewal:
         if self._dry:
             return answer.outcome, answer.reasons, answer.warnings
         idle = answer.outcome == "none" and not self._past.pending
-        if not idle:
-            _load_all()
         reasons = answer.reasons
         if answer.outcome != "none" and not self._past.pending:
             # Before anything is replaced: whatever becomes of this run, the services will be told.
@@ -192,30 +189,13 @@ def run(
             past.save()
         return outcome
     except Exception as error:
-        known = error if isinstance(error, StepCAError) else unforeseen(error)
+        known = unforeseen(error)
         raise (known if dry else _remember_failure(one, past, now, known)) from None
-
-
-def _load_all() -> None:
-    """Load what a renewal takes, before anything is replaced: a play may replace this zipapp itself meanwhile."""
-    for name in (
-        "..files.folders",
-        "..certificate.ladder",
-        "..certificate.derived",
-        "..certificate.replacement",
-        ".services",
-    ):
-        importlib.import_module(name, __package__)
-
-
-def unforeseen(error: Exception) -> StepCAError:
-    """A mistake of ours, in words that a log can hold."""
-    return StepCAError("%s: %s. This should not happen: please report it." % (type(error).__name__, error))
 
 
 def _remember_failure(one, past: history.History, now: datetime, error: StepCAError) -> StepCAError:
     """Write the failure down and tell those who want to know; the error, with whatever goes wrong with that."""
-    text = history.one_line(str(error))
+    text = str(error)
     past.last_error = durations.format_time(now.replace(microsecond=0))
     past.error = "" if isinstance(error, served.StillServed) else text  # which status sees, as long as it is so
     problems = []

@@ -12,9 +12,8 @@ from __future__ import annotations
 import os
 import subprocess
 
-from ..errors import StepCAError
+from ..errors import StepCAError, one_line
 from .configuration import Service
-from .history import one_line
 
 _SECONDS = 300
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from .. import durations
 from ..certificate import info, ownership, record
-from ..errors import StepCAError
+from ..errors import one_line, shown, unforeseen
 from ..files import places
 from ..x509 import certificates
 from . import configuration, history, served, window
@@ -42,9 +42,9 @@ def look(path: str, memory: str, now: datetime) -> dict:
         ownership.refuse_unowned(wanted)
         if not places.exists(one.certificate_path):
             row["problem"] += " " + one.enrolment
-    except StepCAError as error:
-        return judged(dict(row, problem=str(error)))
-    stale = served.problem(one)
+        stale = served.problem(one)
+    except Exception as error:
+        return judged(dict(row, problem=str(unforeseen(error))))
     row["served"] = None if one.served is None else not stale
     seen = [one for one in (row["problem"], stale, too_rare(one)) if one and one.rstrip(".") not in past.error]
     return judged(dict(row, problem=" ".join(filter(None, seen + [past.error]))))
@@ -119,8 +119,15 @@ def table(rows: list) -> str:
 
 def _cells(row: dict) -> tuple:
     left = "-" if row["days_left"] is None else _in_words(row["days_left"])
-    problem = history.one_line(row["problem"]) or "-"
-    return (row["certificate_path"], row["state"], row["not_after"] or "-", left, row["renew_at"] or "-", problem)
+    problem = one_line(row["problem"]) or "-"
+    return (
+        shown(row["certificate_path"]),
+        row["state"],
+        row["not_after"] or "-",
+        left,
+        row["renew_at"] or "-",
+        problem,
+    )
 
 
 def _in_words(days: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import sys
 from functools import partial
 
@@ -158,7 +159,13 @@ def test_without_cryptography_it_says_what_to_install(call, monkeypatch):
 
 def test_a_mistake_of_ours_is_no_traceback(call, monkeypatch):
     monkeypatch.setattr(configuration, "paths", lambda _folder: {}["x"])
-    assert call("status") == (1, "", "failed: KeyError: 'x'. This should not happen: please report it.\n")
+    code, said, complaint = call("status")
+    assert (code, said) == (1, "")
+    assert re.fullmatch(
+        r"failed: Something happened that nobody foresaw: KeyError at renewer/command\.py:\d+\. "
+        r"Please report this sentence at https://github\.com/\S+/issues\.\n",
+        complaint,
+    )
 
 
 # what others could do

@@ -261,9 +261,9 @@ def test_a_history_that_cannot_be_written_stops_it_before_anything_is_replaced(h
 def test_a_mistake_of_ours_is_one_line_and_remembered(host, monkeypatch):
     host.enrol()
     monkeypatch.setattr(by_host, "examine", lambda *_all: {}["outcome"])
-    with pytest.raises(StepCAError, match="KeyError: 'outcome'. This should not happen: please report it."):
+    with pytest.raises(StepCAError, match=r"KeyError at renewer/renewal\.py:\d+\. Please report"):
         host.renew()
-    assert host.history().error.startswith("KeyError")
+    assert "KeyError" in host.history().error
 
 
 # the services
