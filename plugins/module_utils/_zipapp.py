@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # Never run. Ansible sends a module what it finds imported, a
         enrolment,
         history,
         installation,
+        kept,
         metrics,
         notification,
         renewable,
@@ -81,19 +82,22 @@ import sys
 from %s import compiling
 
 compiling.once()
+from %s.renewer import kept
+
+kept.keep(__loader__, %s)
 from %s.%s import main
 
 sys.exit(main())
-""" % (_PACKAGE, _PACKAGE, _ENTRY)
+"""
 #: The oldest time that a zip can hold: none of its own.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def build() -> bytes:
     """The zipapp (PEP 441)."""
-    contents = {"__main__.py": _MAIN.encode("ascii")}
-    for name, source in _sources().items():
-        contents["%s/%s" % (_PACKAGE, name)] = source
+    contents = {"%s/%s" % (_PACKAGE, name): source for name, source in _sources().items()}
+    main = _MAIN % (_PACKAGE, _PACKAGE, sorted(contents), _PACKAGE, _ENTRY)
+    contents["__main__.py"] = main.encode("ascii")
     stream = io.BytesIO()
     # Not compressed: what deflate makes depends on the version of zlib.
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:

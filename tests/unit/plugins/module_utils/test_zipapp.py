@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
+import socket
 import subprocess
 import sys
 import zipfile
@@ -97,3 +99,44 @@ def test_status_runs_alone(program, tmp_path, monkeypatch):
     assert (row["certificate_path"], row["state"]) == (str(host.tls / "site.crt"), "ok")
     assert "stepca_certificate_failing" in metrics.read_text(encoding="ascii")
     assert call(program, "renew", *places) == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["renew"], ["renew", "--force"], ["status", "--json"], ["enrol", "CERTIFICATE", "--token-file", "-"]],
+    ids=["nothing due", "renewal", "status", "enrolment"],
+)
+def test_it_goes_on_though_it_is_replaced_while_it_runs(tmp_path, monkeypatch, words):
+    """A play brings another version, while this one waits for a service or the CA: whatever it needs then, it has."""
+    program = tmp_path / "renewer.pyz"
+    program.write_bytes(_zipapp.build())
+    host, metrics = start(tmp_path, monkeypatch), tmp_path / "stepca.prom"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        address = "127.0.0.1:%d" % server.getsockname()[1]
+        host.enrol(served=address, on_failure=host.telling())
+        host.edit(lambda content: content["ca"].update(urls=["https://" + address], retries=0, timeout=5))
+        if words[0] == "enrol":
+            (host.tls / "site.crt").unlink()
+        words = [str(host.tls / "site.crt") if word == "CERTIFICATE" else word for word in words]
+        more = ["--metrics", metrics] if words[0] != "enrol" else []
+        command = [sys.executable, "-I", program, *words, *more, "--config", host.config, "--state", host.state]
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with subprocess.Popen([str(one) for one in command], text=True, **pipes) as running:
+            running.stdin.write("e30.e30.AA")
+            running.stdin.close()
+            connection = server.accept()[0]
+            other = tmp_path / "other"
+            other.write_bytes(b"#!/usr/bin/env python3\n# another version\n" + _zipapp.build()[100:])
+            os.replace(other, program)
+            connection.close()
+            while running.poll() is None:  # it may ask once more
+                server.settimeout(0.2)
+                try:
+                    server.accept()[0].close()
+                except TimeoutError:
+                    continue
+            said, complaint = running.stdout.read(), running.stderr.read()
+    assert "nobody foresaw" not in said + complaint and "Traceback" not in complaint
+    assert words[0] == "enrol" or "stepca_certificate_failing" in metrics.read_text(encoding="ascii")
+    assert host.lines() == (words != ["renew"] and words[0] != "status")
