@@ -114,7 +114,7 @@ def _judge_renewer(findings: _doctor.Findings, told: dict, wanted: str, has_cert
     other = "The renewer is of another version of the collection than the controller's. %s" % _SET_UP
     findings.add("renewer", same, "The renewer is that of this version." if same else other)
     for problem in told["too_rare"]:
-        findings.add("interval", False, problem)
+        findings.add("interval", False, "From the host: %s" % problem)
     systemd, there = told["systemd"], told["cron"]
     if systemd is None or wanted == "cron":
         findings.add("timer", there, "cron runs the renewer." if there else "Nothing runs the renewer. %s" % _SET_UP)

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from .. import durations, library
 from ..ca import client, https
-from ..errors import HostFileError, unforeseen
+from ..errors import HostFileError, StepCAError, unforeseen
 from ..files import reading
 from ..renewer import configuration, services, status
 
@@ -44,9 +44,17 @@ def _too_rare(config_path: str) -> list:
     problems = []
     with suppress(StepCAError):  # which status says
         for path in configuration.paths(config_path):
-            with suppress(StepCAError):
-                problems.append(status.too_rare(configuration.load(path)))
+            problems.append(_too_rare_one(path))
     return [problem for problem in problems if problem]
+
+
+def _too_rare_one(path: str) -> str:
+    try:
+        return status.too_rare(configuration.load(path))
+    except StepCAError:  # which status says
+        return ""
+    except Exception as error:
+        return str(unforeseen(error))
 
 
 def _route(connection, url: str) -> dict:
