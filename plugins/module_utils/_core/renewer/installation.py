@@ -99,6 +99,7 @@ class Installation:
         made += [os.path.join(history.FOLDER, "records"), history.FOLDER]
         for folder in made if not self._dry else []:
             if os.path.basename(folder) in _FOLDERS:
+                folders.take_away([folder])
                 with suppress(OSError, HostFileError):  # others may keep files there
                     folders.remove_empty(folder)
 

@@ -114,13 +114,14 @@ def apply(wanted: Wanted, plan: Plan, finish: Callable, run: Callable) -> tuple:
     if plan.update:
         warnings += stores.update(plan.store, plan.gone, plan.kept, run)
     if wanted.present and plan.folders:
-        _make_folders(wanted, plan.folders)
+        folders.make(plan.folders[-1], marked=True)
     for path, content in plan.writes.items():
         _write(path, content, finish if path == wanted.root_path else None)
     if not wanted.present:
         for folder in reversed(plan.folders):
             with suppress(OSError, HostFileError):  # somebody else has put something there
                 folders.remove_empty(folder)
+        folders.take_away([os.path.dirname(wanted.root_path)] if wanted.root_path else [])
     return warnings, backups
 
 
@@ -365,15 +366,13 @@ def _look_for_folder(wanted: Wanted, plan: Plan, dry: bool) -> None:
     plan.folders = missing
 
 
-def _make_folders(wanted: Wanted, missing: list) -> None:
-    """And remember which they are, so that they can go with root_path."""
-    folders.make(missing[-1])
-    content = json.dumps({"version": record.VERSION, "folders": missing}, indent=2) + "\n"
-    _write(record.path_of(wanted.root_path), content.encode("ascii"))
-
-
 def _compare_folders(wanted: Wanted, plan: Plan) -> None:
-    """The folders that were made for root_path go where nothing else is in them by now; what remembers them goes anyway."""
+    """The folders that were made for root_path go where nothing else is in them by now.
+
+    They are marked. Older versions listed them in a file, which goes anyway.
+    """
+    for folder in folders.left_alone([os.path.dirname(wanted.root_path)]):
+        plan.reasons.append("the folder %s is there, expected none" % folder)
     for path in dict.fromkeys([record.path_of(wanted.root_path), record.beside(wanted.root_path)]):
         content = record.believed(path)
         if content is None:

@@ -153,8 +153,22 @@ def test_a_folder_that_was_made_stays_while_others_use_it(tmp_path):
     other.mkdir()
     gone = want(OLD, root_path=path, present=False)
     bring_about(gone, given=False)
-    assert os.listdir(path.parent) == ["renew.d"], "nothing of ours, so that a second run has nothing to do"
-    assert bring_about(gone, given=False).reasons == []
+    assert sorted(os.listdir(path.parent)) == [".stepca.folder", "renew.d"]
+    assert bring_about(gone, given=False).reasons == [], "a second run has nothing to do"
+    other.rmdir()
+    assert bring_about(gone, given=False).reasons == ["the folder %s is there, expected none" % path.parent]
+    assert os.listdir(tmp_path) == []
+
+
+def test_folders_that_an_older_version_listed_go_with_the_file(tmp_path):
+    path = tmp_path / "etc" / "of" / "roots.pem"
+    path.parent.mkdir(parents=True)
+    path.write_text(OLD.root_pem, encoding="ascii")
+    listed = path.parent / ".roots.pem.stepca.json"
+    content = {"version": 1, "folders": [str(path.parent.parent), str(path.parent)]}
+    listed.write_text(json.dumps(content), encoding="ascii")
+    bring_about(want(OLD, root_path=path, present=False), given=False)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"folders": 1}', '{"folders": [1]}', '{"folders": ["/nowhere", "/"]}'])

@@ -77,16 +77,14 @@ def test_what_is_not_understood_in_the_place_of_roots_is_kept(roots_file, conten
 
 
 @root_only
-def test_roots_in_a_folder_of_others(tmp_path, fixture_state):
+def test_roots_in_a_folder_of_others(tmp_path):
     theirs = folder_of(tmp_path / "theirs")
     path = theirs / "tls" / "roots.pem"
     bring_about(want(OLD, root_path=path, make_folder=True))
-    assert seen(path)[:2] == (0, 0) and os.listdir(path.parent) == ["roots.pem"]
-    assert len(os.listdir(fixture_state / "records")) == 1, (
-        "which folders were made is remembered where only root writes"
-    )
+    assert seen(path)[:2] == (0, 0) and sorted(os.listdir(path.parent)) == [".stepca.folder", "roots.pem"]
+    assert seen(path.parent / ".stepca.folder")[:2] == (0, 0), "a mark counts that root has set"
     bring_about(want(OLD, root_path=path, present=False), given=False)
-    assert os.listdir(theirs) == [] and os.listdir(fixture_state / "records") == []
+    assert os.listdir(theirs) == []
 
 
 @root_only
