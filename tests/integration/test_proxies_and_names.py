@@ -113,3 +113,26 @@ def test_a_proof_that_is_larger_than_a_proxy_takes(play, host, authority, proxy,
     assert result["outcome"] == "issued", said
     for words in ("Request Header Or Cookie Too Large", "nginx", "large_client_header_buffers", "Authorization, of "):
         assert words in said
+
+
+@pytest.mark.parametrize("request_from", ["controller", "host"])
+def test_1500_names(play, host, authority, request_from):
+    """Enrolled, renewed and looked at; of more than TLS can carry nothing is asked."""
+    names = ["one-of-many-hosts-%d.example.com" % number for number in range(1500)]
+    options = {**pair("site", sans=names, **DUE), **enrolment(authority, request_from=request_from)}
+    first = play([{"name": "enrol", CERTIFICATE: options}]).expect_ok()["enrol"]
+    assert first["certificate"]["sans"] == ["dns:" + name for name in names]
+    wait_until_aged(host.path("/etc/tls/site.crt"), 3)
+    info = {"certificate_path": options["certificate_path"]}
+    tasks = [
+        {"name": "again", CERTIFICATE: options},
+        {"name": "fewer", CERTIFICATE: {**options, "sans": names[:-1]}, "check_mode": True},
+        {"name": "look", "privatepki.stepca.stepca_certificate_info": {**info, **connection(authority)}},
+        {"name": "too many", CERTIFICATE: {**options, "sans": [name * 2 for name in names]}, "ignore_errors": True},
+    ]
+    run = play(tasks).expect_ok()
+    assert run["again"]["outcome"] == "renewed", run["again"]["reasons"]
+    assert len(judge(authority, host.path("/etc/tls/site.crt"), host.path("/etc/tls/site.key")).names) == 1500
+    assert len(run["look"]["certificate"]["sans"]) == 1500 and run["look"]["chain_ok"]
+    assert "and 1460 more" in " ".join(run["fewer"]["reasons"])
+    assert "sans: 1500 names make a certificate of more than 80 KiB" in run.expect_failure(name="too many").msg

@@ -197,6 +197,10 @@ def test_wrong_variables_are_refused_before_anything(play, host, authority):
         "type": {"stepca_certificates": [entry("a", key_type="rsa-1024")]},
         "another list": {"stepca_certificates_more": [{"key_path": "/nowhere"}]},
         "unknown": {"stepca_certificates": [entry("a", key_size=2048)]},
+        "a path": {"stepca_certificates_dir": "/etc/ssl"},
+        "a mapping": {"stepca_certificates_defaults": {"key_type": "rsa-2048"}},
+        "a number": {"stepca_certificates_limit": 5},
+        "paths": {"stepca_certificates_dirs": ["/etc/ssl"], "stepca_certificates_fine": [entry("a")]},
     }
     tasks = [
         {
@@ -213,7 +217,10 @@ def test_wrong_variables_are_refused_before_anything(play, host, authority):
     ]
     run = play(tasks, variables={**settings(authority), **as_variables(connection(authority))}).expect_ok()
     said = [task.msg for task in run.tasks if task.task == "go on"]
-    assert len(said) == 3, run
+    assert len(said) == 7, run
+    for name, text in zip(("dir", "defaults", "limit"), said[3:6], strict=True):
+        assert text.startswith("stepca_certificates_%s: no list of certificates" % name) and "Rename" in text
+    assert "stepca_certificates_more" in said[1] and "stepca_certificates_dirs" in said[6]
     errors = [json.dumps(task.result) for task in run.failed]
     assert "rsa-1024" in errors[0] and "certificate_path" in errors[1] and "key_size" in errors[2]
     assert not host.path("/srv").exists()
