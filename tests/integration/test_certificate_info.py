@@ -87,6 +87,32 @@ def test_what_is_told(play, host, authority, by):
     assert (alone["exists"], alone["chain_ok"], asked.posts) == (True, False, [])
 
 
+def test_what_is_no_pem(play, host, authority):
+    """DER and PKCS#7 are read, of a bundle its first certificate; of each is said what it is, and what else a file may be."""
+    tls = host.path("/etc/tls")
+    settings = {"module_defaults": {GROUP: enrolment(authority)}}
+    made = play([{"name": "make", CERTIFICATE: pair("fine")}], **settings).expect_ok()["make"]["certificate"]
+    openssl("x509", "-in", tls / "fine.crt", "-outform", "DER", "-out", tls / "der.crt")
+    openssl("crl2pkcs7", "-nocrl", "-certfile", tls / "fine.crt", "-out", tls / "bag.crt")
+    (tls / "bundle.crt").write_text((tls / "fine.crt").read_text(encoding="ascii") * 20, encoding="ascii")
+    (tls / "key.crt").write_bytes((tls / "fine.key").read_bytes())
+    said = {
+        "der": "is a certificate in DER",
+        "bag": "is PKCS#7",
+        "bundle": "it holds 40 certificates",
+        "key": "it holds no PEM certificate, but a private key",
+    }
+    run = play([look(name, key_path=TLS + "fine.key") for name in ["fine", *said]], **settings).expect_ok()
+    assert run["fine"]["problem"] is None
+    for name, words in said.items():
+        found = run[name]
+        assert words in found["problem"] and str(tls / (name + ".crt")) in found["problem"]
+        assert found["exists"] is (name != "key")
+        if name != "key":
+            assert found["certificate"]["serial"] == made["serial"] and found["key_matches"] is True
+    assert (run["bag"]["chain_ok"], run["der"]["chain_ok"]) == (True, False)
+
+
 @pytest.mark.parametrize("by", ["controller", "host"])
 def test_without_a_record(play, host, authority, new_authority, by):
     """The CA is asked for its roots, proved by their fingerprint, and for nothing else; a foreign chain is not ok."""

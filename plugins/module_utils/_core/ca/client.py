@@ -173,10 +173,12 @@ class StepCA:
                     continue
                 spent = True
                 self.url = url
-                self._peer = answer.peer if transport is self._transport else None
+                proven = transport is self._transport  # of any other nothing is believed or quoted
+                self._peer = answer.peer if proven else None
                 if answer.status not in _TRY_AGAIN:
                     return answer
-                self._note(url, api.status_line(answer.status), api.outcome_of(request, answer))
+                in_full = api.outcome_of(request, answer) if proven else ""
+                self._note(url, api.status_line(answer.status), in_full)
             if len(hopeless) == len(self.connection.urls):
                 break
             if turn < self.connection.retries:

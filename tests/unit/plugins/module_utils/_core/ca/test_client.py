@@ -265,6 +265,15 @@ def test_nothing_but_the_root_of_the_fingerprint_is_believed_or_quoted(reply):
     assert (authority.roots, len(world.sent)) == ([], 1)
 
 
+@pytest.mark.parametrize("reply", [b"<title>canary</title>", {"message": "canary"}])
+def test_a_proxy_that_proves_nothing_is_not_quoted(reply):
+    world = World(a=[(502, reply, {"server": "canary"})])
+    authority = world.authority(urls=[A], roots=[])
+    with pytest.raises(TransportError) as caught:
+        authority.get(api.HEALTH)
+    assert str(caught.value) == "No answer from the CA. %s: 502 Bad Gateway (tried 2 times)." % A
+
+
 def test_the_right_root_is_the_first_in_the_answer():
     world = World(a=[(200, {"ca": OTHER.root_pem + CA.root_pem})])
     with pytest.raises(ApiError):

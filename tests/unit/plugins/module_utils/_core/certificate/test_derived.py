@@ -192,6 +192,8 @@ def test_a_password_given_needs_no_file():
         "line of Windows": (b"geheim\r\n \n", 0o400, "geheim"),
         "white space in front": (b" ge heim", 0o600, " ge heim"),
         "beyond ASCII": ("schlüssel\n".encode(), 0o600, "schlüssel"),
+        "with a BOM": ("schlüssel\r\n".encode("utf-8-sig"), 0o600, "schlüssel"),
+        "UTF-16": ("schlüssel\r\n".encode("utf-16"), 0o600, "schlüssel"),
     },
 )
 def test_a_password_is_read_from_its_file(tmp_path, content, mode, password):
