@@ -24,8 +24,23 @@ _STRINGS = {b"\x0c": "utf-8", b"\x13": "ascii", b"\x16": "ascii", b"\x1a": "asci
 
 #: anyExtendedKeyUsage (RFC 5280, 4.2.1.12), and the same of Microsoft.
 _ANY_USAGE = {"2.5.29.37.0": "anyExtendedKeyUsage", "1.3.6.1.4.1.311.10.12.1": "anyApplicationPolicy"}
-#: serverAuth, clientAuth, and those of IPsec (RFC 4945, 5.1.3.12): a host proves its names by them, and no more.
-_USAGES_OF_HOSTS = tuple("1.3.6.1.5.5.7.3.%d" % number for number in (1, 2, 5, 6, 7, 17))
+#: What a host proves with its names is harmless, as are usages that only its own programs know. These speak for others: they
+#: sign code, times and lists, log people in, or ask for certificates in the name of others.
+_SPEAKS_FOR_OTHERS = {
+    "1.3.6.1.5.5.7.3.3": "codeSigning",
+    "1.3.6.1.5.5.7.3.8": "timeStamping",
+    "1.3.6.1.5.5.7.3.9": "OCSPSigning",
+    "1.3.6.1.5.5.7.3.36": "documentSigning",
+    "1.3.6.1.5.2.3.4": "PKINIT client authentication",
+    "1.3.6.1.4.1.311.2.1.21": "individual code signing",
+    "1.3.6.1.4.1.311.2.1.22": "commercial code signing",
+    "1.3.6.1.4.1.311.10.3.1": "trust list signing",
+    "1.3.6.1.4.1.311.10.3.6": "system component verification",
+    "1.3.6.1.4.1.311.10.3.12": "document signing",
+    "1.3.6.1.4.1.311.20.2.1": "certificate request agent",
+    "1.3.6.1.4.1.311.20.2.2": "smart card logon",
+    "1.3.6.1.4.1.311.61.1.1": "kernel mode code signing",
+}
 _EMAIL_PROTECTION = "1.3.6.1.5.5.7.3.4"
 
 
@@ -82,7 +97,7 @@ def asks_to_be_ca(extensions) -> bool:
 
 def name_of(oid) -> str:
     """An object identifier for people."""
-    name = _ANY_USAGE.get(oid.dotted_string) or getattr(oid, "_name", "")
+    name = _ANY_USAGE.get(oid.dotted_string) or _SPEAKS_FOR_OTHERS.get(oid.dotted_string) or getattr(oid, "_name", "")
     return "%s (%s)" % (name, oid.dotted_string) if name and name != "Unknown OID" else oid.dotted_string
 
 
@@ -100,15 +115,17 @@ def serves_all(usage) -> bool:
 
 
 def unasked_usages(extensions, asked: list, sans) -> list:
-    """The extended key usages of a certificate that nobody asked for, for people.
+    """The dangerous extended key usages of a certificate that nobody asked for, for people.
 
     asked: those in the request; sans: the names asked for: who names a mailbox asks for a certificate that serves mail.
     """
-    expected = _USAGES_OF_HOSTS + ((_EMAIL_PROTECTION,) if any(san.kind == "email" for san in sans) else ())
+    serves_mail = any(san.kind == "email" for san in sans)
     return [
         name_of(usage)
         for usage in usages(extensions)
-        if serves_all(usage) or (usage.dotted_string not in expected and usage not in asked)
+        if serves_all(usage)
+        or (usage.dotted_string in _SPEAKS_FOR_OTHERS and usage not in asked)
+        or (usage.dotted_string == _EMAIL_PROTECTION and not serves_mail and usage not in asked)
     ]
 
 

@@ -319,7 +319,9 @@ def for_usages(*oids, **more):
 
 
 def test_usages_that_were_asked_for_may_be_installed():
-    hosts = for_usages("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2", "1.3.6.1.5.5.7.3.17")
+    # Servers, clients, IPsec; domain controllers, remote desktops, and what only a company's own programs know.
+    own = ("1.3.6.1.5.2.3.5", "1.3.6.1.4.1.311.54.1.2", "1.3.6.1.4.1.37476.9000.1")
+    hosts = for_usages("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2", "1.3.6.1.5.5.7.3.17", *own)
     assert certificates.check_issued(hosts, making.wanted(), KEY, [lab().root], NOW) == []
     code = for_usages("1.3.6.1.5.5.7.3.3")
     asked = [x509.ObjectIdentifier("1.3.6.1.5.5.7.3.3")]
@@ -361,6 +363,8 @@ AS_CA = [x509.BasicConstraints(True, None)]
             "a certificate for codeSigning (1.3.6.1.5.5.7.3.3) (extended key usage), which nobody asked for",
         ),
         "mail": (for_usages("1.3.6.1.5.5.7.3.4"), {}, "which nobody asked for"),
+        "logons of people": (for_usages("1.3.6.1.4.1.311.20.2.2"), {}, "smart card logon"),
+        "times": (for_usages("1.3.6.1.5.5.7.3.8"), {}, "which nobody asked for"),
         "incomplete chain": (
             lab().chain()[:1],
             {},
