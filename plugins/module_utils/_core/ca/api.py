@@ -40,12 +40,16 @@ def root(fingerprint: str) -> Request:
 
 def provisioners(cursor: str = "") -> Request:
     """GET /1.0/provisioners: a page of them."""
-    return Request("GET", "/1.0/provisioners?limit=100&cursor=%s" % quote(cursor, safe=""), None, (200,))
+    return Request(
+        "GET", "/1.0/provisioners?limit=100&cursor=%s" % quote(cursor, safe="", errors="surrogatepass"), None, (200,)
+    )
 
 
 def encrypted_key(key_id: str) -> Request:
     """GET /1.0/provisioners/{kid}/encrypted-key."""
-    return Request("GET", "/1.0/provisioners/%s/encrypted-key" % quote(key_id, safe=""), None, (200,))
+    return Request(
+        "GET", "/1.0/provisioners/%s/encrypted-key" % quote(key_id, safe="", errors="surrogatepass"), None, (200,)
+    )
 
 
 def sign(csr: str, token: str, not_before: str = "", not_after: str = "", template_data=None) -> Request:

@@ -88,8 +88,8 @@ def explain_renewal(error: ApiError, proof: str, authority=None) -> str:
 
 
 def _renewal_host_problem(proof: str, authority) -> str:
-    audiences = jws.claims(proof)[1].get("aud") or []
-    return host_problem({connections.host_of(str(one)) for one in audiences}, _names_of(authority), "The proof")
+    audiences = _audiences(jws.claims(proof)[1])
+    return host_problem({connections.host_of(one) for one in audiences}, _names_of(authority), "The proof")
 
 
 def clock_problem(content: dict, date) -> str:
@@ -148,15 +148,20 @@ def provisioner_problem(token: str, authority, source: str) -> str:
 
 
 def audience_problem(content: dict, authority, purpose: str) -> str:
-    audiences = content.get("aud") or []
-    audiences = [audiences] if isinstance(audiences, str) else audiences
-    if not any(str(one).endswith(purpose) or one == "step-certificate-authority" for one in audiences):
+    audiences = _audiences(content)
+    if not any(one.endswith(purpose) or one == "step-certificate-authority" for one in audiences):
         return "The token's audience is %s, which is not for %s: it must end with /1.0%s." % (
-            ", ".join(map(str, audiences)) or "nobody",
+            ", ".join(audiences) or "nobody",
             "signing" if purpose == "/sign" else "revoking",
             purpose,
         )
-    return host_problem({connections.host_of(str(one)) for one in audiences}, _names_of(authority), "The token")
+    return host_problem({connections.host_of(one) for one in audiences}, _names_of(authority), "The token")
+
+
+def _audiences(content: dict) -> list:
+    """Whom a token is for, as texts; it may be one or a list (RFC 7519, 4.1.3)."""
+    found = content.get("aud")
+    return [str(one) for one in (found if isinstance(found, list) else [found] if found else [])]
 
 
 def host_problem(hosts: set, names: list, what: str) -> str:

@@ -70,6 +70,7 @@ def _readable(load_one, content: bytes):
     try:
         certificate = load_one(content)
         certificate.extensions, certificate.public_key()
+        certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
     except UnsupportedAlgorithm as error:
         raise ValueError(
             "cryptography %s on this machine does not know what is in it: %s" % (library.VERSION, error)
