@@ -14,6 +14,7 @@ __all__ = [
     "VERSION",
     "ExtendedKeyUsageOID",
     "ExtensionOID",
+    "InternalError",
     "InvalidSignature",
     "NameOID",
     "UnsupportedAlgorithm",
@@ -38,7 +39,7 @@ FILE = None
 try:
     import cryptography
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
     from cryptography.hazmat.primitives.serialization import pkcs12
@@ -51,7 +52,7 @@ except ImportError:
 
     PROBLEM = traceback.format_exc()
     x509 = hashes = serialization = pkcs12 = ec = ed25519 = padding = rsa = utils = None
-    ExtendedKeyUsageOID = ExtensionOID = NameOID = InvalidSignature = UnsupportedAlgorithm = None
+    ExtendedKeyUsageOID = ExtensionOID = NameOID = InternalError = InvalidSignature = UnsupportedAlgorithm = None
 
 
 def pkcs7():

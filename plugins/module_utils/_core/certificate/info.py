@@ -60,7 +60,8 @@ def _chain_in(content: bytes) -> tuple:
         if certificates.count(content):  # too many, or one that is damaged
             return certificates.load(content[: content.index(_END) + len(_END)]), problem
         if forms.is_pkcs7(content):
-            return forms.ordered(forms.load_pkcs7(content)), "is %s" % forms.name_of(content)
+            loaded = [certificates.reload(one) for one in forms.load_pkcs7(content)]
+            return forms.ordered(loaded), "is %s" % forms.name_of(content)
         if forms.is_der(content):
             return [certificates.load_der(content)], "is a certificate in DER, which most services do not read: %s" % (
                 "`openssl x509 -inform DER` writes PEM"

@@ -65,6 +65,11 @@ def load_der(content: bytes):
     return _readable(x509.load_der_x509_certificate, content)
 
 
+def reload(certificate):
+    """A certificate that came by another way, all of which can be read; ValueError if not."""
+    return load_der(certificate.public_bytes(serialization.Encoding.DER))
+
+
 def _readable(load_one, content: bytes):
     """A certificate all of which can be read; whatever the library says of another is a ValueError."""
     try:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ..library import ExtensionOID, InvalidSignature, UnsupportedAlgorithm, x509
+from ..library import ExtensionOID, InternalError, InvalidSignature, UnsupportedAlgorithm, x509
 
 #: The library's class of each kind of name.
 CLASSES = {"dns": "DNSName", "ip": "IPAddress", "email": "RFC822Name", "uri": "UniformResourceIdentifier"}
@@ -132,4 +132,5 @@ def unasked_usages(extensions, asked: list, sans) -> list:
 def unreadable() -> tuple:
     """What `cryptography` raises for a request or certificate that it cannot read."""
     own = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
-    return (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) + own
+    # Some versions call a key that is none a fault of their own (InternalError).
+    return (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, InternalError) + own

@@ -13,7 +13,7 @@ import re
 import warnings
 
 from .. import library
-from ..library import UnsupportedAlgorithm, x509
+from . import extensions
 
 #: BOM of each encoding; that of UTF-32 begins like one of UTF-16.
 _MARKS = (
@@ -65,7 +65,7 @@ def load_pkcs7(content: bytes) -> list:
         with warnings.catch_warnings():  # of BER, which others write and RFC 5652 allows
             warnings.simplefilter("ignore")
             return list(load(content))
-    except (TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except extensions.unreadable() as error:
         raise ValueError(str(error)) from None
 
 

@@ -9,7 +9,7 @@ import hashlib
 
 from ..errors import HostFileError
 from ..files import reading
-from ..library import UnsupportedAlgorithm, ec, ed25519, padding, rsa, serialization
+from ..library import VERSION, InternalError, UnsupportedAlgorithm, ec, ed25519, padding, rsa, serialization
 
 KEY_TYPES = ("ec-p256", "ec-p384", "ec-p521", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519")
 _CURVES = {"p256": "SECP256R1", "p384": "SECP384R1", "p521": "SECP521R1"}
@@ -68,7 +68,7 @@ def load(pem: bytes, path: str):
             "The private key %s is encrypted with a password. Services could not read it at boot and this module does "
             "not replace it: move it away, or name another key_path." % path
         ) from None
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, InternalError):
         return None
 
 
@@ -87,6 +87,8 @@ def understand(content, path: str) -> tuple:
     from . import forms  # what a steady run has no use for
 
     name = forms.name_of(content)
+    if name == "a private key":
+        name = "one of a kind that cryptography %s does not read, or that is damaged" % VERSION
     why = "cannot be read as one%s" % (": it holds %s" % name if name else "") if content.strip() else "is empty"
     return None, "the private key %s %s" % (path, why)
 

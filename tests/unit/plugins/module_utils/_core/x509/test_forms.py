@@ -9,6 +9,7 @@ import itertools
 import subprocess
 
 import pytest
+from cryptography.exceptions import InternalError
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs7, pkcs12
 
@@ -77,6 +78,28 @@ def test_pkcs7_of_another_tool(tmp_path, tool):
     command = [tool, "crl2pkcs7", "-nocrl", "-certfile", tmp_path / "chain.pem", "-outform", "DER"]
     content = subprocess.run(command, check=True, capture_output=True).stdout
     assert forms.is_pkcs7(content) and set(forms.load_pkcs7(content)) == {LEAF, CA.intermediate}
+
+
+@pytest.mark.parametrize("load", [forms.load_pkcs7, certificates.load])
+def test_a_fault_of_the_library_is_told_as_what_cannot_be_read(monkeypatch, load):
+    """So versions before 35 call a point that is not on its curve."""
+
+    def fail(*_told):
+        raise InternalError("Unknown OpenSSL error", [])
+
+    monkeypatch.setattr(forms.library.pkcs7(), "load_der_pkcs7_certificates", fail)
+    monkeypatch.setattr(certificates.x509, "load_pem_x509_certificate", fail)
+    with pytest.raises(ValueError, match="Unknown OpenSSL error"):
+        load(PKCS7 if load is forms.load_pkcs7 else pki.pem_of(LEAF).encode())
+
+
+def test_a_key_over_which_the_library_stumbles_is_none(monkeypatch):
+    def fail(*_told, **_more):
+        raise InternalError("Unknown OpenSSL error", [])
+
+    monkeypatch.setattr(keys.serialization, "load_pem_private_key", fail)
+    key, problem = keys.understand(pki.key_pem(KEY), "/k")
+    assert key is None and "cannot be read as one: it holds one of a kind that cryptography " in problem
 
 
 @pytest.mark.parametrize("content", [b"", b"0", PKCS7[:-20], b"-----BEGIN PKCS7-----\nAAAA\n-----END PKCS7-----\n"])
