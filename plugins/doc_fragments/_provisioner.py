@@ -36,6 +36,8 @@ options:
       - Opens the key. With no key given, it opens the encrypted key that the CA hands out for O(provisioner).
       - Ignored for a key that is not encrypted.
       - "Variable C(stepca_provisioner_password); environment: E(STEPCA_PROVISIONER_PASSWORD), E(CERTCTL_STEPCA_PASSWORD)."
+      - Every program that Ansible starts inherits the environment. E(STEPCA_PROVISIONER_PASSWORD_FILE) names a file instead
+        (O(provisioner_password_file)), which keeps the secret out of it.
     type: str
   provisioner_password_file:
     description:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from plugins.module_utils._options import SECRET_ENVIRONMENT
 from tests.integration.support import Playbooks
 from tools import nodes
 from tools.cache import PROJECT, cache_folder
@@ -133,6 +134,19 @@ def test_one_line_starts_it_and_the_next_run_finds_it(disposable, host):
     assert disposable.absent().changed
     assert disposable.remains() == [] and command_of(process) == ""
     assert not disposable.absent().changed
+
+
+@pytest.mark.one_core
+def test_it_knows_nothing_of_the_environment_but_what_it_needs(disposable):
+    """The secrets of the real authority would be in /proc for as long as it runs."""
+    secrets = dict.fromkeys(
+        [*SECRET_ENVIRONMENT, "VAULT_TOKEN", "AWS_SECRET_ACCESS_KEY", "ANSIBLE_VAULT_PASSWORD"], "canary"
+    )
+    disposable.run(PRESENT, env={**secrets, "TZ": "UTC", "LC_ALL": "C.UTF-8"}).expect_ok()
+    content = Path("/proc/%d/environ" % disposable.process).read_text(encoding="utf-8")
+    names = {entry.partition("=")[0] for entry in content.split("\0") if entry}
+    assert "canary" not in content and names >= {"PATH", "HOME", "TZ", "LC_ALL"}
+    assert not [name for name in names if name.startswith(("ANSIBLE", "STEP", "CERTCTL", "PYTHON", "VIRTUAL"))]
 
 
 @pytest.mark.one_core

@@ -15,7 +15,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 #: Seconds that a process is given to end by itself, and then to be ended.
@@ -40,8 +40,8 @@ class Background:
             pass
         return False
 
-    def start(self, command: Sequence[object], log_path: Path) -> None:
-        """Start it where none is running; OSError if the command cannot be run."""
+    def start(self, command: Sequence[object], log_path: Path, environment: Mapping[str, str]) -> None:
+        """Start it where none is running; OSError if the command cannot be run. environment: all that it has."""
         with open(self._path, "w", encoding="ascii") as handle, open(log_path, "ab") as log:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             process = subprocess.Popen(
@@ -50,6 +50,7 @@ class Background:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self._path.parent,
+                env=environment,
                 # A group of its own: neither Ctrl-C at the terminal nor the end of the play reaches it.
                 start_new_session=True,
                 pass_fds=[handle.fileno()],

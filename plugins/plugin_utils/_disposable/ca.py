@@ -27,6 +27,7 @@ from .._credentials import key_files
 from . import pki
 from .background import Background
 from .program import STEP_CA, Finder, ProgramError, cache_folder, run
+from .surroundings import of_container, to_run
 
 _STATE = "disposable_ca.json"
 _ROOT, _CHAIN, _KEY = "root.crt", "intermediate.crt", "intermediate.key"
@@ -167,7 +168,7 @@ class DisposableCA:
         self._write(_STATE, json.dumps(state, indent=2))
         command = self._container(state) if engine else [program.path, self._folder / _CONFIGURATION]
         try:
-            self._process.start(command, self._folder / _LOG)
+            self._process.start(command, self._folder / _LOG, of_container() if engine else to_run())
         except OSError as error:
             raise ProgramError("%s cannot be started: %s." % (command[0], error.strerror)) from None
         self._wait(state)
@@ -354,9 +355,9 @@ def _free_port(address: str) -> int:
 
 
 def _try(command: list) -> str:
-    """Run a command; what it said if it failed, "" if it did not."""
+    """Run a command of a container engine; what it said if it failed, "" if it did not."""
     try:
-        run(command)
+        run(command, of_container())
     except ProgramError as error:
         return str(error)
     return ""

