@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..module_utils._core import durations
 from ..module_utils._core.ca import api, client, crl, one_time
 from ..module_utils._core.x509 import certificates, csr, extensions, keys
@@ -14,6 +16,7 @@ from ._credentials.credential import Purpose
 
 #: Older ones ignore the claim that binds a token to one request.
 _BINDING_SINCE = (0, 27, 3)
+_VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:-|$)", re.ASCII)
 
 
 class CA:
@@ -120,9 +123,9 @@ class CA:
 def age_problem(authority: client.StepCA) -> str:
     """What is wrong with a CA that ignores the binding, and would sign any request for a stolen token; "" if nothing."""
     text = authority.version()
-    numbers = tuple(int(part) for part in text.lstrip("v").split("-")[0].split(".") if part.isdigit())
-    known = len(numbers) == 3
-    if not (numbers < _BINDING_SINCE if known else authority.ask(api.INTERMEDIATES).status != 201):
+    numbers = _VERSION.match(text)
+    known = numbers and tuple(int(number) for number in numbers.groups())
+    if not (known < _BINDING_SINCE if known else authority.ask(api.INTERMEDIATES).status != 201):
         return ""
     return "step-ca at %s (%s) is older than 0.27.3 and does not bind tokens to one request: upgrade it." % (
         authority.url,

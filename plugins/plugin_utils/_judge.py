@@ -84,19 +84,19 @@ def _listed(names: list, common_name: str, with_common_name: bool) -> str:
 
 def _problems(chain: list, wanted, provisioner) -> list:
     """Why it is to be issued anew, as the host itself would say that has no record. Names and life are judged apart."""
-    found = plan.Found(chain, "", chain[0].public_key(), "", record=None, roots=None)
-    rest = replace(
-        wanted,
-        sans=certificates.sans(chain[0]),
-        common_name_given=False,
-        not_before=None,
-        not_after=None,
-        max_lifetime=None,
+    leaf = chain[0]
+    problems = ["the request %s is signed again, since only its key could renew" % wanted.csr_path] * bool(
+        wanted.csr_path
     )
-    decision = plan.decide(rest, found, durations.now(), provisioner)
-    unasked = extensions.unasked_usages(chain[0].extensions, (), wanted.sans)
-    listed = ["it is for %s, which nobody asked for" % ", ".join(unasked)] if unasked else []
-    return listed + (decision.reasons if decision.outcome == "issued" else [])
+    if wanted.key_policy == "always":
+        problems.append("key_policy is always, and a renewal by way of the controller would keep the key")
+    unasked = extensions.unasked_usages(leaf.extensions, (), wanted.sans)
+    problems += ["it is for %s, which nobody asked for" % ", ".join(unasked)] if unasked else []
+    found = plan.Found(chain, "", leaf.public_key(), "", record=None, roots=None)
+    judged = {"sans": certificates.sans(leaf), "common_name_given": False, "csr_path": None, "key_policy": "on_issue"}
+    limits = dict.fromkeys(("not_before", "not_after", "max_lifetime"))
+    decision = plan.decide(replace(wanted, **judged, **limits), found, durations.now(), provisioner)
+    return problems + (decision.reasons if decision.outcome == "issued" else [])
 
 
 def _problems_of_life(leaf, wanted) -> list:

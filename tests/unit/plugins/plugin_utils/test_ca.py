@@ -117,3 +117,24 @@ def test_a_renewal_that_ends_too_late_is_not_handed_on(stand_in, tmp_path):
         ca.CA(Action(stand_in)).renew([Host().proof()], ask(tmp_path, not_after="20h"))
     stand_in.backdate = pki.DAY / 6
     assert ca.CA(Action(stand_in)).renew([Host().proof()], ask(tmp_path, not_after="20h"))
+
+
+@pytest.mark.parametrize(
+    "version, asked, old",
+    [
+        ("0.30.2", 1, False),
+        ("v0.27.3-rc1", 1, False),
+        ("0.27.2", 1, True),
+        ("N/A", 2, False),
+        ("0.\u00b2.1", 2, False),
+        ("9" * 5000 + ".1.1", 2, False),
+        (["0.1.1"], 2, False),
+        (None, 2, False),
+    ],
+)
+def test_the_age_of_a_ca(stand_in, version, asked, old):
+    """Where the version says nothing, what it can do tells."""
+    stand_in.say["/version"] = [(200, {"version": version})]
+    authority = Action(stand_in).authority(stand_in.connection())
+    assert bool(ca.age_problem(authority)) is old
+    assert len(stand_in.asked) == asked

@@ -74,6 +74,11 @@ UNLIKE = {
     "force": ({"force": True}, "force is true"),
     "a new key": ({"key_policy": "always"}, "key_policy is always"),
     "a request": ({"csr_path": "/etc/site.csr"}, "only its key could renew"),
+    "a request, long before it is due": (
+        {"csr_path": "/etc/site.csr", "renew_before": "1h"},
+        "only its key could renew",
+    ),
+    "a new key, long before it is due": ({"key_policy": "always", "renew_before": "1h"}, "key_policy is always"),
     "another commonName": (
         {"common_name": "Somebody"},
         "only the play says which names .* commonName 'a.example', the task asks for .* commonName 'Somebody'",
