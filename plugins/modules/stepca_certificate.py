@@ -119,6 +119,8 @@ options:
     description:
       - Data for the template of the provisioner. The certificate is issued anew when it changes.
       - It is not part of what a token is bound to.
+      - It is hidden in results and journals like a password. A host is given it where it asks the CA itself, and then only when a
+        certificate is to be signed; the record has its SHA-256.
     type: dict
   key_type:
     description:
@@ -558,6 +560,8 @@ results:
   sample: []
 """
 
+from dataclasses import replace
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.privatepki.stepca.plugins.module_utils import _answering, _options
@@ -590,7 +594,7 @@ def context_for(module, terms, wanted, question, learnt):
 
 def examine_one(module, terms, entry, question, learnt):
     """The first call, for one entry."""
-    wanted = request.parse(entry)
+    wanted = replace(request.parse(entry), template_digest=question.template)
     context = context_for(module, terms, wanted, question, learnt)
     if terms.connection is None:
         return examine.examine(wanted, context)
@@ -605,7 +609,8 @@ def run_errand(module, terms, entry, errand, tokens, learnt):
     """The second call, for one entry."""
     from ansible_collections.privatepki.stepca.plugins.module_utils._core.certificate import issue, removal
 
-    wanted = request.parse(entry)
+    data = wire.unpacked(tokens.get("template_data"))
+    wanted = replace(request.parse(entry), template_data=data, template_digest=errand.template)
     context = context_for(module, terms, wanted, wire.Question(), learnt)
     if errand.step == "install":
         return issue.accept(wanted, context, errand.chain, errand.digest, errand.issued_at, errand.renewal)

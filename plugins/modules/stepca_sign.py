@@ -54,7 +54,7 @@ options:
     type: raw
   template_data:
     description:
-      - Data for the template of the provisioner.
+      - Data for the template of the provisioner. It is hidden in results and journals like a password.
     type: dict
 seealso:
   - module: privatepki.stepca.stepca_certificate

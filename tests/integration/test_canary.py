@@ -95,7 +95,7 @@ def bootstrap_tasks():
 def certificate_tasks():
     """Each end that a certificate can come to: pretended, issued, kept, refused by the options, the host and the CA."""
     pair = {"certificate_path": "{{ host_root }}/etc/tls/site.crt", "key_path": "{{ host_root }}/etc/tls/site.key"}
-    site = {**pair, "sans": ["site.example.com"]}
+    site = {**pair, "sans": ["site.example.com"], "template_data": {"inner": TEMPLATE, "number": 7, "none": {}}}
     return [
         ("issued", site, True),
         ("kept", site, True),
@@ -134,6 +134,7 @@ def revoke_tasks():
 def sign_tasks():
     """Signed, refused by the CA, and no request."""
     request = {"csr": lies.request(ec.generate_private_key(ec.SECP256R1())), "sans": [lies.HOST]}
+    request["template_data"] = {"inner": TEMPLATE}
     return [
         ("signed", request, True),
         ("not signed", {**request, "not_after": "99999h"}, False),
@@ -184,6 +185,7 @@ def secret_forms(provisioner, tokens):
     return {
         "the password": provisioner.password,
         "the bundle's password": BUNDLE,
+        "the template's data": TEMPLATE,
         "the key": provisioner.jwk["d"],
         "the opened key": json.dumps(provisioner.jwk),
         "the key in hex": number.hex(),
@@ -291,6 +293,8 @@ def test_no_secret_leaves_the_controller(play, host, core, lab, new_hosts, autho
     handed = handed_over(hosts) if way == "host" else {}
     forms = secret_forms(provisioner, sorted({*tokens, *handed}))
     expected = ["%s: %s" % (path, name) for name, path in named(forms, handed).items()]
+    # What belongs to the request goes with the tokens to sign, as secret as they are.
+    expected += ["%s: the template's data" % path for path in {*handed.values()} if signs(path, hosts)]
     assert sorted(leaks(forms, run, hosts, short_path)) == sorted(expected)
     if WAYS[way] is None:
         assert held_by_the_renewer({"template data": TEMPLATE}, hosts) == []
@@ -322,6 +326,12 @@ def handed_over(hosts):
                 found[token.decode()] = payload.path
     assert found
     return found
+
+
+def signs(path, hosts):
+    """Whether a host was told to sign by this program."""
+    told = [payload.text for host in hosts for payload in payloads(host.root) if str(payload.path) == str(path)]
+    return any(b'"sign": [' in text for text in told)
 
 
 def named(forms, handed):

@@ -21,6 +21,7 @@ _MOST = 100
 _LONGEST_CHAIN = 256 * 1024
 #: Characters of all names of a certificate together, with their kinds (x509.names.LARGEST).
 _LONGEST_NAMES = 201000
+_PACKED = "data of a template: "
 _PROOF = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 OUTCOMES = ("none", "files", "renewed", "rekeyed", "issued", "removed")
 
@@ -104,6 +105,16 @@ def data(given, depth: int = 4):
     if isinstance(given, list):
         return [data(one, depth - 1) for one in given[:_MOST]]
     return given if isinstance(given, bool) else number(given)
+
+
+def packed(given) -> str:
+    """Secret data as one text. Ansible takes every text and number in a secret out of whatever a module says."""
+    return _PACKED + json.dumps(given)
+
+
+def unpacked(given):
+    """What packed was given; None for anything else."""
+    return json.loads(given[len(_PACKED) :]) if isinstance(given, str) and given.startswith(_PACKED) else None
 
 
 def choice(words: tuple, otherwise):
@@ -218,6 +229,7 @@ class Terms(Value):
 class Question(Value):
     """What a host is told for the examination of one certificate.
 
+    template: the digest of template_data, which may be secret and is of no use to a host that does not ask the CA itself;
     look: only look, since the list of revoked certificates comes first; refused: why the CA did not renew it, "" if it
     was not asked; revoked: a sentence where the CA revoked it.
     """
@@ -225,6 +237,7 @@ class Question(Value):
     look: bool = False
     refused: str = ""
     revoked: str = ""
+    template: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -232,7 +245,8 @@ class Errand(Value):
     """What a host is to do about one certificate that was examined.
 
     step: install (chain as PEM, issued_at by the CA's clock, renewal), obtain (outcome, source of the provisioner's name,
-    revoke: a serial), discard (the key of csr), remove; digest: of the files as examined; csr: PEM.
+    revoke: a serial), discard (the key of csr), remove; digest: of the files as examined; csr: PEM; template: as
+    in Question.
     """
 
     step: str
@@ -244,6 +258,7 @@ class Errand(Value):
     csr: Optional[str] = None
     source: str = ""
     revoke: Optional[str] = None
+    template: Optional[str] = None
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,16 @@ class Entry:
         self.ca_url = None
 
     @property
+    def for_host(self) -> dict:
+        """Its options without what stays here."""
+        return {name: value for name, value in self.options.items() if name != "template_data"}
+
+    @property
+    def template(self):
+        """The digest of template_data, or None."""
+        return self.wanted.template_digest
+
+    @property
     def is_due(self) -> bool:
         """Whether the CA is needed."""
         outcome = self.answer.outcome
@@ -65,7 +75,9 @@ class Entry:
 
     def question(self, look: bool) -> Question:
         """What the host is told for its examination. look: whether the list of revoked certificates comes first."""
-        return Question(look=look and not self.looked_up, refused=self.refused, revoked=self.revoked)
+        return Question(
+            look=look and not self.looked_up, refused=self.refused, revoked=self.revoked, template=self.template
+        )
 
     def errand(self) -> Errand:
         """What the host is told after the CA was asked."""
@@ -74,7 +86,14 @@ class Entry:
         if self.answer.outcome == "removed":
             return Errand("remove")
         renewal, digest = self.answer.outcome == "renewed", self.answer.digest
-        return Errand("install", digest=digest, chain=self.chain_pem, issued_at=self.issued_at, renewal=renewal)
+        return Errand(
+            "install",
+            digest=digest,
+            chain=self.chain_pem,
+            issued_at=self.issued_at,
+            renewal=renewal,
+            template=self.template,
+        )
 
     def errand_by_host(self, source: str) -> Errand:
         """What a host is told that asks the CA itself. source: where the provisioner's name came from."""
@@ -87,6 +106,7 @@ class Entry:
             csr=self.request or self._staged(),
             source=source,
             revoke=self.former,
+            template=self.template,
         )
 
     def _staged(self):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...module_utils._core import durations
+from ...module_utils._core import durations, wire
 from ...module_utils._core.ca import connections
 from ...module_utils._core.certificate import examine, request
 from ...module_utils._core.certificate.ladder import not_revoked
@@ -152,7 +152,7 @@ class Issue:
             connection=connections.describe(connection) if self._by_host else None,
         )
         exchange = {"step": step, "terms": terms.to_json(), "items": [item.to_json() for item in items]}
-        result = self._action.execute({"certificates": [entry.options for entry in entries]}, exchange, tokens)
+        result = self._action.execute({"certificates": [entry.for_host for entry in entries]}, exchange, tokens)
         return _answers.of_certificates(result, len(entries))
 
     # -- by way of the controller
@@ -161,7 +161,11 @@ class Issue:
         renewing = [entry for entry in due if entry.answer.outcome == "renewed"]
         for entry in renewing:
             self._guarded(entry, self._renew)
-        self._ask_host([entry for entry in self._alive(renewing) if entry.refused])
+        refused = [entry for entry in self._alive(renewing) if entry.refused]
+        self._ask_host(refused)
+        for entry in self._alive(refused):
+            if entry.answer.outcome == "renewed":  # it was told that it is not
+                entry.error = _answers.NOT_OURS
         issuing = [entry for entry in self._alive(due) if entry.answer.outcome == "issued"]
         for entry in issuing:
             self._refuse_shared_token(entry, issuing)
@@ -248,7 +252,7 @@ class Issue:
         self._look_again([entry for entry in waiting if entry.overtaken])
 
     def _tokens(self, entry: Entry) -> dict:
-        """{"sign": [...], "revoke": [...]}: as many as the host may need."""
+        """{"sign": [...], "revoke": [...]}: as many as the host may need; beside those to sign, what belongs to the request."""
         if entry.error is not None:
             return {}
         self._refuse_without_credentials(entry)
@@ -260,6 +264,8 @@ class Issue:
             # With max_lifetime the host may have to ask twice.
             count = 1 if self._ca.credential.SERVES_ONE else self._attempts * (2 if entry.wanted.max_lifetime else 1)
             tokens["sign"] = [next_token(False) for _one in range(count)]
+            if entry.wanted.template_data is not None:
+                tokens["template_data"] = wire.packed(entry.wanted.template_data)
         if entry.wanted.revoke and entry.answer.revocable:
             entry.former = self._former_serial(entry)
             next_token = self._ca.tokens_to_revoke(entry.former)

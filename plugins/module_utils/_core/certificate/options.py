@@ -67,7 +67,7 @@ OPTIONS = {
     "pkcs12_password_file": Option("path", no_log=False, renewed=True),
     "pkcs12_friendly_name": Option(renewed=True),
     "pkcs12_encryption": Option(choices=("modern", "compatible"), default="modern", renewed=True),
-    "template_data": Option("dict"),
+    "template_data": Option("dict", no_log=True),
     "force": Option("bool", default=False),
     "key_type": _shared(choices=keys.KEY_TYPES, default="ec-p256", no_log=False, renewed=True),
     "key_policy": _shared(choices=("on_issue", "keep", "always"), default="on_issue", no_log=False, renewed=True),

@@ -170,9 +170,9 @@ def _measured(option: str, limit, leaf) -> list:
 
 
 def _template(wanted, found: Found) -> list:
-    if wanted.template_data is None or not found.record:
+    if wanted.template_digest is None or not found.record:
         return []
-    then, now = found.record["asked"].get("template_data"), record.template_digest(wanted.template_data)
+    then, now = found.record["asked"].get("template_data"), wanted.template_digest
     if then == now:
         return []
     return ["template_data was %s, expected %s" % (_digest_in_words(then), _digest_in_words(now))]

@@ -54,7 +54,7 @@ def asked(wanted, provisioner) -> dict:
         "not_before": durations.format_limit(wanted.not_before) or None,
         "not_after": durations.format_limit(wanted.not_after) or None,
         "provisioner": provisioner,
-        "template_data": template_digest(wanted.template_data),
+        "template_data": wanted.template_digest,
     }
 
 

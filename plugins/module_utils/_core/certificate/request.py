@@ -13,6 +13,7 @@ from typing import Optional
 from .. import durations
 from ..errors import OptionError
 from ..x509 import names
+from . import record
 from .options import OPTIONS, OUTPUTS, SHARED, SINGLE, WRITTEN, value
 
 #: The longest commonName that X.509 allows (RFC 5280, appendix A, ub-common-name).
@@ -36,7 +37,8 @@ class Request:
 
     sans: names.SAN in normal form; common_name: "" only when the CSR leaves it out;
     not_before, not_after: datetime, timedelta or None; max_lifetime: timedelta or None;
-    renew_before: durations.Share or timedelta; issued_since: datetime or None; template_data: dict or None;
+    renew_before: durations.Share or timedelta; issued_since: datetime or None; template_data: dict or None, and
+    template_digest is known without it;
     key_policy: on_issue, keep or always; outputs: {option of OUTPUTS: path}; pkcs12: Pkcs12 or None;
     named: {option: path} of all files as the task names them, once links were followed;
     reason: name of an RFC 5280 reason; attributes: {"certificate" | "key": {"owner", "group", "mode", ...}}.
@@ -59,6 +61,7 @@ class Request:
     max_lifetime: Optional[timedelta] = None
     issued_since: Optional[datetime] = None
     template_data: Optional[dict] = None
+    template_digest: Optional[str] = None
     check_revocation: bool = False
     backup: bool = False
     make_folder: bool = False
@@ -154,6 +157,7 @@ def parse(entry: dict) -> Request:
         force=bool(entry.get("force")),
         key_policy=value(entry, "key_policy"),
         template_data=entry.get("template_data"),
+        template_digest=record.template_digest(entry.get("template_data")),
         check_revocation=present and bool(entry.get("check_revocation")),
         backup=bool(entry.get("backup")),
         make_folder=bool(entry.get("make_folder")),

@@ -30,7 +30,7 @@ MODULES = {
 }
 SECRETS = {"provisioner_key", "provisioner_password", "token"}
 #: What reaches a host: a password of a file there, and with request_from: host tokens that serve once.
-SENT = {"pkcs12_password", "_tokens"}
+SENT = {"template_data", "pkcs12_password", "_tokens"}
 
 
 class Failed(Exception):

@@ -206,3 +206,23 @@ def test_check_mode_says_in_words_what_is_not_known_yet(outcome):
 def test_files_that_are_put_right_are_shown():
     result = done(entry(outcome="files", reasons=["the mode of /c was 0600, expected 0644"]))
     assert result["diff"]["after"] == dict(FOUND, **{"repaired": ["the mode of /c was 0600, expected 0644"]})
+
+
+# what belongs to a template
+
+
+def test_data_of_a_template_stay_here_and_a_digest_is_told():
+    one = entry()
+    one.options["template_data"] = {"a": "secret"}
+    one.wanted = request.parse({**dict.fromkeys(SINGLE + SHARED), **one.options})
+    digest = one.wanted.template_digest
+    assert one.for_host == OPTIONS and len(digest) == 64
+    told = [one.question(look=False), one.errand(), one.errand_by_host("")]
+    assert [value.template for value in told] == [digest] * 3
+    assert not any("secret" in str(value.to_json()) for value in told)
+
+
+@pytest.mark.parametrize("data", [{}, {"a": [1, None, "\u00fc"]}])
+def test_data_that_a_host_needs_are_one_text(data):
+    assert wire.unpacked(wire.packed(data)) == data
+    assert [wire.unpacked(given) for given in (None, "", "{}", {}, 7)] == [None] * 5
