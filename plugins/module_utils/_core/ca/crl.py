@@ -125,7 +125,7 @@ def _partial(extensions_found) -> str:
         if oid == _DELTA:
             return "a delta (deltaCRLIndicator), which lists changes alone"
         if oid == _SCOPE:
-            scope = _scope(value, extension.critical)
+            scope = _scope(value)
             if scope:
                 return scope
         elif extension.critical and oid not in _UNDERSTOOD:
@@ -133,16 +133,16 @@ def _partial(extensions_found) -> str:
     return ""
 
 
-def _scope(value, critical: bool) -> str:
-    """Of an issuingDistributionPoint. step-ca names its URL in one that is not critical, and says: user certificates only."""
+def _scope(value) -> str:
+    """Of an issuingDistributionPoint. step-ca writes one: the URL of this very list, and that it is of user certificates."""
     if value.indirect_crl:
         return "indirect (issuingDistributionPoint: indirectCRL), of several issuers"
     if value.only_contains_ca_certs or value.only_contains_attribute_certs:
         return "limited to other certificates than those of hosts (issuingDistributionPoint)"
     if value.only_some_reasons:
         return "limited to some reasons (issuingDistributionPoint: onlySomeReasons)"
-    if critical and (value.full_name or value.relative_name):
-        return "limited to one distribution point (issuingDistributionPoint, critical)"
+    if value.relative_name:
+        return "limited to one distribution point of several (issuingDistributionPoint: nameRelativeToCRLIssuer)"
     return ""
 
 

@@ -155,6 +155,9 @@ def test_a_list_of_the_future_is_no_answer(stand_in, minutes, good):
         assert "is from the future: it begins on " in refused(stand_in)
 
 
+RELATIVE = x509.RelativeDistinguishedName([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shard 1")])
+
+
 def distribution(**more):
     """An issuingDistributionPoint."""
     url = [x509.UniformResourceIdentifier("https://ca.internal/1.0/crl")] if more.pop("named", False) else None
@@ -181,7 +184,11 @@ def distribution(**more):
             True,
             "limited to some reasons (issuingDistributionPoint: onlySomeReasons)",
         ),
-        "of one place": (distribution(named=True), True, "limited to one distribution point"),
+        "of one place": (
+            x509.IssuingDistributionPoint(None, RELATIVE, False, False, None, False, False),
+            True,
+            "limited to one distribution point of several",
+        ),
         "what nobody knows": (making.unknown("1.2.3.4"), True, "a critical extension that is not understood (1.2.3.4)"),
         "what nobody knows to be critical": (
             x509.IssuerAlternativeName([x509.DNSName("ca.internal")]),
@@ -196,9 +203,9 @@ def test_a_list_that_is_not_all_is_no_answer(stand_in, extension, critical, word
 
 
 def test_what_step_ca_says_of_its_list_is_fine(stand_in):
-    """Its URL and that it is for user certificates, not critical; a number; the key that signed. Others say more, or less."""
+    """Its URL and that it is for user certificates, critical; a number; the key that signed. Others say more, or less."""
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(CA.intermediate.public_key())
-    usual = [(distribution(only_contains_user_certs=True, named=True), False), (x509.CRLNumber(7), False)]
+    usual = [(distribution(only_contains_user_certs=True, named=True), True), (x509.CRLNumber(7), False)]
     for extensions in (
         [*usual, (identifier, False)],
         [(distribution(only_contains_user_certs=True), True), (x509.CRLNumber(7), True), (identifier, True)],
