@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.integration import lies
-from tests.integration.support import Core, Playbooks
+from tests.integration.support import WARM_STARTS, Core, Playbooks
 from tools import programs, tree, venvs
 from tools.authority import Authority, Provisioner
 from tools.commands import in_ci
@@ -129,6 +129,7 @@ class Lab:
             authority.stop()
         if self._sshd and self._sshd[0]:
             self._sshd[0].stop()
+        WARM_STARTS.close()
 
 
 @pytest.fixture(scope="session")

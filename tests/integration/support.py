@@ -16,9 +16,12 @@ from typing import Any
 
 import yaml
 
+from tests.integration.warm import WarmStarts
 from tools.authority import Authority
 from tools.hosts import Host, inventory
 from tools.venvs import Environment
+
+WARM_STARTS = WarmStarts()
 
 CALLBACKS = Path(__file__).parent / "callback_plugins"
 
@@ -265,20 +268,25 @@ class Playbooks:
         return clean
 
     def _run(self, command: list[str], folder: Path, settings: Mapping[str, str]) -> Run:
-        done = subprocess.run(
-            command,
-            env={**self.environment(folder), **settings},
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            check=False,
-        )
+        usual = self.environment(folder)
+        wanted = {**usual, **settings}
+        warm = WARM_STARTS.fitting(self.core.controller.python, usual, wanted)
+        rc, output, errors = (warm.run if warm else _start)(command, folder, wanted)
         lines = folder / "results.jsonl"
         texts = lines.read_text(encoding="utf-8").splitlines() if lines.exists() else []
         results = [TaskResult(**json.loads(text)) for text in texts]
-        return Run(command, done.returncode, done.stdout, done.stderr, folder, results)
+        return Run(command, rc, _text(output), _text(errors), folder, results)
+
+
+def _start(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> tuple[int, bytes, bytes]:
+    done = subprocess.run(
+        command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "surrogateescape")
 
 
 def connection(authority: Authority, **others: Any) -> dict[str, Any]:

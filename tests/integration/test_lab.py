@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 
 import pytest
 
 from tests.integration.support import Vaulted, openssl_verify
+from tests.integration.warm import Warm
 from tools.canary import find_in_bytes, find_in_files
 
 PROVISIONERS = ["ansible", "short", "long", "hidden", "named-key", "p384", "p521", "rsa", "ed25519"]
@@ -116,6 +118,63 @@ def test_variables_vault_and_kept_files(play, core, host, tmp_path):
     ).expect_ok()
     assert run["show"]["stdout"] == "the-hidden-value 1 [1, 2]"
     assert find_in_files({"value": "the-hidden-value"}, [host.root]), "the module's arguments were kept on the host"
+
+
+# A variable that an interpreter might look at when it starts: such a run is not forked (see warm.py).
+AS_USUAL = {"NOBODY_KNOWS": "what this is for"}
+
+SAID = ("msg", "stdout", "results")
+
+# What a run knows of itself and hands on; in the end it fails.
+ABOUT_ITSELF = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: shell
+      ansible.builtin.debug:
+        msg: "{{ lookup('ansible.builtin.pipe', command).splitlines() }}"
+      loop: [pwd, env | sort | grep -v NOBODY_KNOWS, ls -l /proc/self/fd | wc -l, umask, locale]
+      loop_control: {loop_var: command}
+    - name: signals
+      ansible.builtin.command: {argv: [grep, "Sig[BIC]", /proc/self/status]}
+    - name: names
+      ansible.builtin.debug:
+        msg: ["{{ ansible_playbook_python }}", "{{ ansible_version }}", "{{ ansible_run_tags }}", "{{ playbook_dir }}"]
+    - name: last
+      ansible.builtin.fail: {msg: as asked}
+"""
+
+
+@pytest.mark.both_cores
+def test_forked_or_started_as_usual(play):
+    """It makes no difference to a run, to what it prints, and to how it ends."""
+    seen = []
+    for env in ({}, AS_USUAL):
+        run = play(ABOUT_ITSELF, env=env)
+        broken = play("- hosts: [", env=env)
+        unknown = play([{"name": "unknown", "nobody.knows.it": {}}], env=env)
+        killed = play("- hosts: \"{{ lookup('ansible.builtin.pipe', 'kill -9 $PPID') }}\"\n", env=env)
+        codes = [each.rc for each in (run, broken, unknown, killed)]
+        told = [[task.task, task.status] + [task.result.get(name) for name in SAID] for task in run.tasks]
+        texts = [
+            text.replace(each.folder.name, "RUN")
+            for each in (run, broken, unknown)
+            for text in (each.stdout, each.stderr)
+        ]
+        seen.append([codes, json.loads(json.dumps(told).replace(run.folder.name, "RUN")), texts])
+    for forked, usual in zip(*seen, strict=True):
+        assert forked == usual
+    assert seen[0][0] == [2, 1, 4, -signal.SIGKILL]
+    assert [status for _name, status, *_said in seen[0][1]] == ["ok", "ok", "ok", "failed"]
+
+
+@pytest.mark.one_core
+def test_a_process_that_cannot_fork_says_why(core, tmp_path):
+    """Here it lacks the libraries; no test is run in another way instead."""
+    warm = Warm(core.host_environment.python, {})
+    with pytest.raises(RuntimeError, match="No module named"):
+        warm.run(["/bin/true"], tmp_path, {})
+    warm.close()
 
 
 @pytest.mark.parametrize("offset", range(4))
