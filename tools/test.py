@@ -78,7 +78,9 @@ class Part:
                 say("integration: %s is ansible-core %s" % (name, environment.version_of("ansible-core")))
         for name in programs.SOURCES:
             programs.find(name)
-        return self._pytest("tests/integration", ["--dist=worksteal"], arguments)
+        # Some tests wait for the end of a certificate: one worker more than processors has something to do meanwhile.
+        workers = "--numprocesses=%d" % ((os.cpu_count() or 1) + 1)
+        return self._pytest("tests/integration", ["--dist=worksteal", workers], arguments)
 
     def _molecule(self, scenarios: Sequence[str]) -> bool:
         reason = nodes.why_not()

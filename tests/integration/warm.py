@@ -16,7 +16,6 @@ Imported by tests, this file is the client; run by a controller's Python, it is 
 
 from __future__ import annotations
 
-import array
 import contextlib
 import gc
 import importlib
@@ -124,9 +123,7 @@ class Warm:
 
     def _send(self, message: bytes, descriptors: Sequence[int]) -> None:
         try:
-            self._requests.sendmsg(
-                [message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors).tobytes())]
-            )
+            socket.send_fds(self._requests, [message], descriptors)
         except BrokenPipeError:
             raise self._ended() from None
 
@@ -191,40 +188,47 @@ def _import_all() -> None:
 
 
 def _serve(requests: socket.socket) -> str | None:
-    """Fork for each request, and tell how each ended; return in each fork, with the program, and None at the end."""
+    """Fork for each request, and tell how each ended; return the program in each fork, and None at the end of all."""
     running: dict[int, tuple[int, socket.socket]] = {}
-    events = selectors.DefaultSelector()
-    events.register(requests, selectors.EVENT_READ)
-    while running or requests.fileno() >= 0:
-        for key, _events in events.select():
-            if key.fileobj is not requests:
-                events.unregister(key.fd)
-                pid, answers = running.pop(key.fd)
-                os.close(key.fd)
-                _tell(answers, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-                answers.close()
-                continue
-            message, descriptors, _flags, _address = socket.recv_fds(requests, 1 << 20, 4)
-            if not message:
-                events.unregister(requests)
-                requests.close()
-                continue
-            answers = socket.socket(fileno=descriptors.pop())
-            pid = os.fork()
-            if pid == 0:
-                for left in [requests, answers, *(other for _pid, other in running.values())]:
-                    left.close()
-                events.close()
-                for watched in running:
-                    os.close(watched)
-                return _take_on(json.loads(message), descriptors)
-            for descriptor in descriptors:
-                os.close(descriptor)
-            watched = os.pidfd_open(pid)
-            running[watched] = pid, answers
-            events.register(watched, selectors.EVENT_READ)
-            _tell(answers, pid)
+    with selectors.DefaultSelector() as events:
+        events.register(requests, selectors.EVENT_READ)
+        while events.get_map():
+            for key, _events in events.select():
+                if key.fileobj is not requests:
+                    events.unregister(key.fd)
+                    _finish(key.fd, *running.pop(key.fd))
+                    continue
+                message, descriptors, _flags, _address = socket.recv_fds(requests, 1 << 20, 4)
+                if not message:
+                    events.unregister(requests)
+                    continue
+                answers = socket.socket(fileno=descriptors.pop())
+                pid = os.fork()
+                if pid == 0:
+                    _leave_behind(running, requests, answers)
+                    return _take_on(json.loads(message), descriptors)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                watched = os.pidfd_open(pid)
+                running[watched] = pid, answers
+                events.register(watched, selectors.EVENT_READ)
+                _tell(answers, pid)
     return None
+
+
+def _finish(watched: int, pid: int, answers: socket.socket) -> None:
+    os.close(watched)
+    with answers:
+        _tell(answers, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+
+def _leave_behind(running: Mapping[int, tuple[int, socket.socket]], *its_own: socket.socket) -> None:
+    """Close, in a fork, what belongs to the process that forks."""
+    for watched, (_pid, answers) in running.items():
+        os.close(watched)
+        answers.close()
+    for one in its_own:
+        one.close()
 
 
 def _tell(answers: socket.socket, number: int) -> None:
