@@ -76,12 +76,13 @@ def _readable(load_one, content: bytes):
         certificate = load_one(content)
         certificate.extensions, certificate.public_key()
         certificate.subject.rfc4514_string(), certificate.issuer.rfc4514_string()
+        fields.not_before(certificate), fields.not_after(certificate)
     except UnsupportedAlgorithm as error:
         raise ValueError(
             "cryptography %s on this machine does not know what is in it: %s" % (library.VERSION, error)
         ) from None
     except extensions.unreadable() as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(extensions.words(error)) from None
     return certificate
 
 

@@ -74,7 +74,7 @@ def load(pem):
         request.public_key(), request.extensions, request.subject
         genuine = request.is_signature_valid
     except extensions.unreadable() as error:
-        raise CsrError("The certificate request cannot be read: %s." % (str(error) or type(error).__name__)) from None
+        raise CsrError("The certificate request cannot be read: %s." % extensions.words(error)) from None
     if not genuine:
         raise CsrError(_not_genuine(request))
     return request

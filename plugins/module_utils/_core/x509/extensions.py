@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from .. import library
 from ..library import ExtensionOID, InternalError, InvalidSignature, UnsupportedAlgorithm, x509
 
 #: The library's class of each kind of name.
@@ -129,8 +130,21 @@ def unasked_usages(extensions, asked: list, sans) -> list:
     ]
 
 
+def words(error: Exception) -> str:
+    """What such an error says, for people."""
+    if isinstance(error, LookupError):
+        return "cryptography %s on this machine does not know the type of a name in it (%s)" % (library.VERSION, error)
+    if isinstance(error, InternalError):  # whose words are pages about OpenSSL
+        return "OpenSSL on this machine cannot read it"
+    return str(error) or type(error).__name__
+
+
 def unreadable() -> tuple:
-    """What `cryptography` raises for a request or certificate that it cannot read."""
+    """What `cryptography` raises for a request, certificate or key that it cannot read.
+
+    Older versions: KeyError for a name of a type that they do not know, NotImplementedError for a curve in numbers,
+    InternalError for what surprises OpenSSL.
+    """
     own = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
-    # Some versions call a key that is none a fault of their own (InternalError).
-    return (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, InternalError) + own
+    older = (LookupError, NotImplementedError, InternalError)
+    return (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature) + own + older

@@ -9,7 +9,8 @@ import hashlib
 
 from ..errors import HostFileError
 from ..files import reading
-from ..library import VERSION, InternalError, UnsupportedAlgorithm, ec, ed25519, padding, rsa, serialization
+from ..library import VERSION, ec, ed25519, padding, rsa, serialization
+from . import extensions
 
 KEY_TYPES = ("ec-p256", "ec-p384", "ec-p521", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519")
 _CURVES = {"p256": "SECP256R1", "p384": "SECP384R1", "p521": "SECP521R1"}
@@ -68,7 +69,7 @@ def load(pem: bytes, path: str):
             "The private key %s is encrypted with a password. Services could not read it at boot and this module does "
             "not replace it: move it away, or name another key_path." % path
         ) from None
-    except (ValueError, UnsupportedAlgorithm, InternalError):
+    except extensions.unreadable():
         return None
 
 
