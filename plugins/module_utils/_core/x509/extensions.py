@@ -135,7 +135,7 @@ def words(error: Exception) -> str:
     if isinstance(error, LookupError):
         return "cryptography %s on this machine does not know the type of a name in it (%s)" % (library.VERSION, error)
     if isinstance(error, InternalError):  # whose words are pages about OpenSSL
-        return "OpenSSL on this machine cannot read it"
+        return "OpenSSL on this machine cannot read it: %s" % str(error)[:100]
     return str(error) or type(error).__name__
 
 
