@@ -47,7 +47,8 @@ class Authority:
     ) -> None:
         """`policy` holds for the whole CA: a standalone step-ca knows none for one provisioner.
 
-        `root` lets two authorities share one; `extra_roots` are handed out beside it, as in a rotation.
+        `root` lets two authorities share one; `extra_roots` are handed out beside it, as in a rotation; what `cross_pem` holds
+        later follows the intermediate in each chain.
         """
         self.folder = folder
         self.provisioners = {provisioner.name: provisioner for provisioner in provisioners}
@@ -56,6 +57,7 @@ class Authority:
         self.root = root or make_root()
         self.extra_roots = list(extra_roots)
         self.intermediates = [make_intermediate(self.root)]
+        self.cross_pem = ""
         self.dns_names = list(dns_names)
         self.claims = dict(claims or {})
         self.policy = dict(policy or {})
@@ -131,7 +133,7 @@ class Authority:
         for number, extra in enumerate(self.extra_roots):
             roots.append(self.folder / ("extra_root_%d.crt" % number))
             roots[-1].write_text(extra.pem, encoding="ascii")
-        (self.folder / "intermediate.crt").write_text(issuing.pem, encoding="ascii")
+        (self.folder / "intermediate.crt").write_text(issuing.pem + self.cross_pem, encoding="ascii")
         key_path = self.folder / "intermediate.key"
         key_path.touch(mode=0o600)
         key_path.write_text(issuing.key_pem, encoding="ascii")

@@ -17,7 +17,7 @@ from tests.integration.test_revoke import listed
 from tests.integration.test_roles import RENEWER, entry, settings
 from tools.authority import Provisioner
 from tools.guides import block
-from tools.pki import make_root
+from tools.pki import make_intermediate, make_root
 
 GUIDE = "guide_incidents"
 ENROL = "privatepki.stepca.enrol"
@@ -206,6 +206,44 @@ def test_a_new_root(fleet, new_authority, tmp_path):
     for certificate, key in fleet.pairs().values():
         assert verifies(certificate, new_file) and not verifies(certificate, old_file)
         assert openssl("x509", "-in", certificate, "-noout", "-pubkey") == openssl("pkey", "-in", key, "-pubout")
+
+
+def test_a_new_root_that_the_old_one_vouches_for(fleet, new_authority, tmp_path):
+    """Hosts that know the old root alone go on; later they learn of the new one, and nothing is issued anew for it."""
+    authority = new_authority(root=make_root("the old root", path_length=2))
+    new, old = make_root("the new root"), authority.root
+    for name, one in (("root_ca", old), ("new_root_ca", new), ("new_intermediate_ca", make_intermediate(new))):
+        (tmp_path / (name + ".crt")).write_text(one.pem, encoding="ascii")
+        (tmp_path / (name + ".key")).write_text(one.key_pem, encoding="ascii")
+    old_file, new_file = tmp_path / "root_ca.crt", tmp_path / "new_root_ca.crt"
+    variables = settings(authority)
+    fleet.run(ENROL, variables).expect_ok()
+
+    subprocess.run(["sh", "-e", "-c", block(GUIDE, "cross-sign")], cwd=tmp_path, check=True, capture_output=True)
+    authority.cross_pem = (tmp_path / "cross.crt").read_text(encoding="ascii")
+    authority.rotate_root(new)
+    before = fleet.serials()
+    fleet.rests(ENROL, variables)
+    assert fleet.serials() == before
+    due = {**variables, "stepca_certificates": [{**one, "renew_before": "23h59m57s"} for one in fleet.certificates]}
+    fleet.wait()
+    fleet.run("privatepki.stepca.renew", due).expect_ok()
+    after = fleet.serials()
+    assert not set(after.values()) & set(before.values())
+    for certificate, _key in fleet.pairs().values():
+        assert verifies(certificate, old_file) and verifies(certificate, new_file)
+    assert {task.task for task in fleet.run(ENROL, variables).expect_ok().changed} == {RENEWER}  # for renew_before
+    fleet.rests(ENROL, variables)
+
+    both = {**variables, "stepca_ca_fingerprint": [old.fingerprint, new.fingerprint]}
+    assert {task.task for task in fleet.run(ENROL, both).expect_ok().changed} == {TRUST, RENEWER}
+    fleet.run(block(GUIDE, "only-new-root"), {**both, "new_root": new.fingerprint}).expect_ok()
+    alone = {**variables, "stepca_ca_fingerprint": new.fingerprint}
+    fleet.run(ENROL, alone).expect_ok()
+    authority.extra_roots, authority.cross_pem = [], ""
+    authority.restart()
+    fleet.rests(ENROL, alone)
+    assert fleet.roots() == {new.pem} and fleet.serials() == after
 
 
 def test_another_authority(fleet, new_authority, tmp_path):

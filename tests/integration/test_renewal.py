@@ -31,6 +31,14 @@ def both_ways(test):
     return pytest.mark.crosswise(pytest.mark.parametrize("request_from", ["controller", "host"])(test))
 
 
+# An extension that is critical: one that step-ca does not know, or nobody.
+CRITICAL = """{
+  "subject": {{ toJson .Subject }},
+  "sans": {{ toJson .SANs }},
+  "keyUsage": ["digitalSignature"],
+  "extKeyUsage": ["serverAuth", "clientAuth"],
+  "extensions": [{"id": "%s", "critical": true, "value": "%s"}]
+}"""
 SERVER_ONLY = """{
   "subject": {{ toJson .Subject }},
   "sans": {{ toJson .SANs }},
@@ -117,6 +125,20 @@ def test_after_the_intermediate_was_rotated(play, host, new_authority, request_f
     assert (tls / "site.chain").read_text(encoding="ascii") == authority.intermediates[1].pem
 
 
+@pytest.mark.one_core
+def test_what_nobody_would_accept_is_not_installed(play, host, new_authority):
+    """A critical extension that nobody knows, by a template."""
+    authority = new_authority(Provisioner("ansible", rounds=100_000, template=CRITICAL % ("1.2.3.4", "BQA=")))
+    tasks = [
+        {"name": way, CERTIFICATE: {**pair("site"), **enrolment(authority, request_from=way)}, "ignore_errors": True}
+        for way in ("controller", "host")
+    ]
+    run = play(tasks).expect_ok()
+    for way in ("controller", "host"):
+        run.expect_failure("whose extension 1.2.3.4 is critical, and nobody knows it", "A template", name=way)
+    assert not host.path("/etc/tls/site.crt").exists()
+
+
 @both_ways
 def test_what_may_not_be_renewed(play, host, new_authority, request_from):
     """Issued anew, with the reason, by a provisioner that need not be the one of before; expired ones where the CA allows."""
@@ -124,6 +146,7 @@ def test_what_may_not_be_renewed(play, host, new_authority, request_from):
     authority = new_authority(
         Provisioner("ansible", rounds=100_000, claims=short),
         Provisioner("server", rounds=100_000, template=SERVER_ONLY),
+        Provisioner("odd", rounds=100_000, template=CRITICAL % ("2.5.29.36", "MAOAAQA=")),
         Provisioner("never", rounds=100_000, claims={"disableRenewal": True}),
         Provisioner("gone", rounds=100_000),
         Provisioner("lenient", rounds=100_000, claims={**short, "allowRenewalAfterExpiry": True}),
@@ -149,6 +172,13 @@ def test_what_may_not_be_renewed(play, host, new_authority, request_from):
             "issued",
             ten,
             maker=by("server"),
+        ),
+        Case(
+            "odd",
+            [anew + "it has the critical extension 2.5.29.36, which step-ca does not know"],
+            "issued",
+            ten,
+            maker=by("odd"),
         ),
         Case("never", bare, "issued", ten, maker=by("never"), rung="renewed", posts=refused),
         Case("gone", bare, "issued", ten, maker=by("gone"), rung="renewed", posts=refused),
@@ -176,7 +206,7 @@ def test_what_may_not_be_renewed(play, host, new_authority, request_from):
         play([{"name": "revoke", "privatepki.stepca.stepca_revoke": serial}]).expect_ok()
         del authority.provisioners["gone"]
         authority.restart()
-        until_due(tls, "server", "never", "gone", "revoked", "backward")
+        until_due(tls, "server", "odd", "never", "gone", "revoked", "backward")
         end = see(tls / "lenient.crt").not_after
         wait_until(lambda: datetime.now(timezone.utc) > end, 60, "the end of the shortest life")
 

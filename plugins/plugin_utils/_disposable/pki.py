@@ -49,9 +49,9 @@ class Issuer:
         return certificates.fingerprint(self.certificate)
 
 
-def make_root(name: str = "privatepki.stepca test root", days: float = 3650) -> Issuer:
+def make_root(name: str = "privatepki.stepca test root", days: float = 3650, path_length: int = 1) -> Issuer:
     """Make a self-signed root on P-256."""
-    return _make(name, None, 1, datetime.timedelta(days=days))
+    return _make(name, None, path_length, datetime.timedelta(days=days))
 
 
 def make_intermediate(

@@ -187,6 +187,12 @@ def check_issued(chain, wanted, public_key_sha256: str, roots, now: datetime, as
             "The CA answered with a certificate for %s (extended key usage), which nobody asked for. A template of the "
             "provisioner makes it so." % ", ".join(unasked)
         )
+    unknown = chains.unknown_extensions(leaf)
+    if unknown:
+        raise CertificateError(
+            "The CA answered with a certificate whose extension %s is critical, and nobody knows it: whoever is shown the "
+            "certificate refuses it, the CA included. A template of the provisioner makes it so." % ", ".join(unknown)
+        )
     problem = chain_problem(chain, roots, now)
     if problem:
         raise CertificateError("The chain that the CA answered with does not lead to a trusted root: %s." % problem)

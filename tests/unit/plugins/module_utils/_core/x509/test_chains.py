@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from ansible_collections.privatepki.stepca.plugins.module_utils._core import durations
+from ansible_collections.privatepki.stepca.plugins.module_utils._core.errors import CertificateError
 from ansible_collections.privatepki.stepca.plugins.module_utils._core.x509 import certificates, chains, signatures
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core import making
 from ansible_collections.privatepki.stepca.tests.unit.plugins.module_utils._core.making import (
@@ -233,3 +234,11 @@ def test_rings_end():
     assert "none of the trusted roots" in certificates.chain_problem([*lab().chain(), *ring], [FOREIGN.root], NOW)
     assert certificates.end_of_life([*lab().chain(), *ring]) == NOW + DAY
     assert timedelta(0) < certificates.end_of_life([*lab().chain(), *ring], [OLD.root]) - NOW
+
+
+def test_what_every_client_would_refuse_is_not_installed():
+    chain = [critical(UNKNOWN, beside=[making.general_names(["web.example.com"])]), lab().intermediate]
+    with pytest.raises(
+        CertificateError, match="whose extension 1.2.3.4 is critical, and nobody knows it: .*A template"
+    ):
+        certificates.check_issued(chain, making.wanted(), making.key_sha256(making.key()), [lab().root], NOW)
