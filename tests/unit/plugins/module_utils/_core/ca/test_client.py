@@ -395,14 +395,3 @@ def test_what_was_not_verified_shows_no_names():
     world.peer = CA.leaf(pki.new_key().public_key(), ["ca.internal"]).public_bytes(serialization.Encoding.DER)
     authority = world.authority(urls=[A], roots=[])
     assert authority.trust() and authority.names() == []
-
-
-def test_what_is_not_self_issued_is_no_root_whatever_the_authority_says():
-    middle = pki.fingerprint(CA.intermediate)
-    script = [(200, {"ca": pki.pem_of(CA.intermediate)}), (200, {"ca": CA.root_pem})]
-    authority = World(a=list(script)).authority(roots=[], fingerprints=[middle, CA.fingerprint])
-    assert authority.trust() == [CA.root]
-    (warning,) = authority.warnings
-    assert "CN=Test CA (SHA-256 %s) is no root: CN=Test Root issued it" % middle in warning
-    with pytest.raises(ApiError, match="ca_fingerprint: CN=Test CA .* is no root: .*give the root instead"):
-        World(a=script[:1]).authority(roots=[], fingerprints=[middle]).trust()
