@@ -4,9 +4,9 @@
 """Ways from a certificate to a trusted root, judged as `openssl verify` judges them.
 
 One judge of our own on all versions of the library. Its verifier (cryptography.x509.verification, since 42; policies of
-one's own since 45) is made for the web's PKI: it refuses Ed25519, small RSA keys, roots of version 1 and name constraints on
-directory names, whatever policy it is given, and never judges the end of a root. Where step, which is Go, and
-OpenSSL differ, OpenSSL's word counts.
+one's own since 45) is made for the web's PKI: whatever policy it is given, it forbids Ed25519 and name constraints on
+directory names, and wants basicConstraints of roots of version 1. Where step, which is Go, and OpenSSL differ, OpenSSL's
+word counts.
 """
 
 from __future__ import annotations
