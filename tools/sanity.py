@@ -33,7 +33,7 @@ CORES = ("controller-2.17", "controller-newest")
 
 # What tests and tools are like, one pylint says as well as another, and it takes longer than all the rest: with the oldest
 # ansible-core it reads what users install.
-SHIPPED_ALONE = {"controller-2.17": "plugins"}
+SHIPPED_ALONE = {"controller-2.17": "plugins/"}
 
 # Takes the place of get-pip.py: no download beside the package index that everything else comes from.
 _GET_PIP = '''\
