@@ -10,12 +10,13 @@ import os
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration import lies
+from tests.integration import fleet, lies
 from tests.integration.support import WARM_STARTS, Core, Playbooks
 from tools import programs, tree, venvs
 from tools.authority import Authority, Provisioner
@@ -267,3 +268,15 @@ def fixture_liar(new_hosts, core):
         return made
 
     return make
+
+
+@pytest.fixture(name="doctor")
+def fixture_doctor(play: Playbooks) -> Callable[..., Any]:
+    """Run the playbook doctor: `doctor(hosts, stepca_renewer="none")`; see fleet.py."""
+    return partial(fleet.ask_doctor, play)
+
+
+@pytest.fixture(name="report")
+def fixture_report(play: Playbooks, tmp_path: Path) -> Callable[..., Any]:
+    """Run the playbook expiry_report: `report(hosts, limit=["--limit", "a"])`; see fleet.py."""
+    return partial(fleet.make_report, play, tmp_path)

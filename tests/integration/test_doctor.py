@@ -9,30 +9,13 @@ import pytest
 
 from tests.integration.judging import tree
 from tests.integration.pairs import pair
-from tests.integration.renewing import PATHS, tasks
+from tests.integration.renewing import tasks
 from tests.integration.support import as_variables, connection, enrolment
 from tests.integration.test_expiry_report import unreachable
 from tools.authority import Provisioner
 from tools.ports import free_port
 
 pytestmark = pytest.mark.one_core
-
-DOCTOR = "privatepki.stepca.doctor"
-SHOW = "Show what was found"
-RENEWER = {"stepca_renewer_path": PATHS["path"], "stepca_renewer_config_path": PATHS["config_path"]}
-
-
-@pytest.fixture(name="doctor")
-def fixture_doctor(play):
-    """Run the playbook with these variables; return the run and the lines of its table by mark."""
-
-    def ask(hosts, **variables):
-        run = play(DOCTOR, hosts=hosts, variables={**RENEWER, **variables})
-        lines = next(task for task in run.tasks if task.task == SHOW)["msg"]
-        assert "Traceback" not in run.output and all(line[0] in "✘–✔" for line in lines), lines
-        return run, {mark: [line for line in lines if line[0] == mark] for mark in "✘–✔"}
-
-    return ask
 
 
 def posted(authority):

@@ -5,70 +5,22 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from tests.integration.judging import see, tree
 from tests.integration.pairs import pair
-from tests.integration.renewing import PATHS, tasks
+from tests.integration.renewing import tasks
 from tests.integration.support import as_variables, connection
 from tools.hosts import Host
 from tools.ports import free_port
 
 pytestmark = pytest.mark.one_core
 
-REPORT = "privatepki.stepca.expiry_report"
 READ = "Read the certificates of each host"
-
-
-class Page(HTMLParser):
-    """A page as a reader sees it: the rows of its tables, each a list of cells, and all of its text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.rows, self.text, self.tags, self.outside = [], "", set(), []
-        self.feed(text)
-        self.rows = [[cell.strip() for cell in row] for row in self.rows]
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.outside += [value for name, value in attrs if name in ("src", "href")]
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_data(self, data):
-        self.text += data
-        if self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data
-
-
-@pytest.fixture(name="report")
-def fixture_report(play, tmp_path):
-    """Run the playbook; return the run, the page and the rows of the table."""
-
-    def make(hosts, *, limit=(), **variables):
-        run = play(
-            REPORT,
-            hosts=hosts,
-            variables={
-                "stepca_report_path": str(tmp_path / "report"),
-                "stepca_renewer_config_path": PATHS["config_path"],
-                **variables,
-            },
-            arguments=limit,
-        )
-        page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-        with open(tmp_path / "report.csv", encoding="utf-8", newline="") as stream:
-            return run, page, list(csv.DictReader(stream))
-
-    return make
 
 
 def unreachable(name):

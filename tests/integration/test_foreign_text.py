@@ -18,8 +18,6 @@ from tests.integration.judging import see
 from tests.integration.pairs import TLS, pair
 from tests.integration.renewing import tasks
 from tests.integration.support import as_variables, connection, enrolment
-from tests.integration.test_doctor import fixture_doctor  # noqa: F401
-from tests.integration.test_expiry_report import fixture_report  # noqa: F401
 from tests.unit.plugins.hostile import TEXT, is_harmless
 
 FACTS = {"serial": TEXT, "common_name": TEXT, "sans": [TEXT, ";=1+1"], "issuer": '=cmd;"=cmd', "provisioner": TEXT}

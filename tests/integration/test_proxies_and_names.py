@@ -13,7 +13,7 @@ from tests.integration.faults import FaultProxy, believed_context, head
 from tests.integration.judging import judge, wait_until_aged
 from tests.integration.pairs import CERTIFICATE, pair
 from tests.integration.support import as_variables, connection, enrolment
-from tests.integration.test_doctor import fixture_doctor, has  # noqa: F401
+from tests.integration.test_doctor import has
 from tools.authority import Provisioner
 
 pytestmark = pytest.mark.one_core

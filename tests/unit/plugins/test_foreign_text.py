@@ -114,7 +114,7 @@ def test_a_warning_of_a_task():
 def test_a_finding_of_the_doctor():
     findings = _doctor.Findings()
     findings.add("host", False, TEXT)
-    findings.attempt("url", lambda: (_ for _ in ()).throw(ApiError(TEXT)))
+    findings.attempt("url", lambda: (one for one in ()).throw(ApiError(TEXT)))
     findings.attempt("url", lambda: {}[TEXT])
     for one in findings:
         assert one["found"].isprintable() and not re.search("[✘✔]", one["found"])
@@ -156,7 +156,7 @@ def test_what_is_remembered_and_told_of_a_failure(tmp_path, monkeypatch):
     host = start(tmp_path, monkeypatch)
     said = tmp_path / "said"
     host.enrol(on_failure=["sh", "-c", 'printf %%s "$STEPCA_ERROR" > %s' % said])
-    monkeypatch.setattr(renewal.by_host, "examine", lambda *_all: (_ for _ in ()).throw(ApiError(TEXT)))
+    monkeypatch.setattr(renewal.by_host, "examine", lambda *_all: (one for one in ()).throw(ApiError(TEXT)))
     with pytest.raises(ApiError):
         host.renew()
     assert said.read_text(encoding="utf-8").isprintable() and host.history().error.isprintable()

@@ -63,10 +63,9 @@ def test_what_nobody_foresaw_names_type_and_place_and_no_value():
 
 
 def test_a_place_outside_of_our_code_is_not_named():
-    try:
+    with pytest.raises(KeyError) as caught:
         raise KeyError("canary")
-    except KeyError as error:
-        said = str(errors.unforeseen(error))
+    said = str(errors.unforeseen(caught.value))
     assert "KeyError at a place that is not known" in said and "canary" not in said
 
 
