@@ -370,8 +370,8 @@ MUTATIONS = {
         'leak=__import__("base64").b64encode(b"x" + self.settings.find("provisioner_password").value.encode()).decode()), ',
     ),
     "plugins/plugin_utils/_ca.py": (
-        "pem, self.tokens_to_sign(asked, request), self.source)",
-        "pem, lambda spent, mint=self.tokens_to_sign(asked, request): "
+        "pem, self.tokens_to_sign(wanted, request), self.source)",
+        "pem, lambda spent, mint=self.tokens_to_sign(wanted, request): "
         '[(one := mint(spent)), self._action.warn(["minted %s" % one])][0], self.source)',
     ),
 }

@@ -35,9 +35,9 @@ def test_renew_what_is_due(play, host, authority):
         {**pair("rests"), **LIFE},
     ]
     hooks = {"run_after": ["sh", "-c", "echo x >> %s" % marker]}
-    run = play(tasks(authority, entries, hooks), check=True, diff=True).expect_ok()
+    run = play(tasks(authority, entries, hooks, interval="20s"), check=True, diff=True).expect_ok()
     assert run["renewer"].changed and not host.path("/usr").exists()
-    run = play(tasks(authority, entries, hooks), diff=True).expect_ok()
+    run = play(tasks(authority, entries, hooks, interval="20s"), diff=True).expect_ok()
     result = run["renewer"]
     assert result.changed and len(result["reasons"]) == 5 and "is missing" in result["reasons"][0]
     assert result["folders"] == [str(tls)] and len(result["configurations"]) == 4
@@ -46,7 +46,7 @@ def test_renew_what_is_due(play, host, authority):
     assert (mode(host.path("/usr/renewer.pyz")), mode(renewer.configuration("site.crt"))) == ("0755", "0644")
     before = tree(host.root / "etc")
     with traffic(authority) as asked:
-        assert not play(tasks(authority, entries, hooks)).expect_ok()["renewer"].changed
+        assert not play(tasks(authority, entries, hooks, interval="20s")).expect_ok()["renewer"].changed
         assert renewer("renew") == ""
     assert (asked, tree(host.root / "etc")) == ([], before)
 
@@ -54,7 +54,7 @@ def test_renew_what_is_due(play, host, authority):
     keys = {name: (tls / (name + ".key")).read_bytes() for name in was}
     until_due(tls, "site", "all", "rekeyed")
     due = [dict(entry, **(DUE if "rests" not in entry["certificate_path"] else {})) for entry in entries]
-    assert len(play(tasks(authority, due, hooks)[1:]).expect_ok()["renewer"]["reasons"]) == 3
+    assert len(play(tasks(authority, due, hooks, interval="20s")[1:]).expect_ok()["renewer"]["reasons"]) == 3
     assert {name: row["state"] for name, row in renewer.status(code=1).items()} == {
         "site.crt": "due",
         "all.crt": "due",
@@ -76,7 +76,7 @@ def test_renew_what_is_due(play, host, authority):
     assert (mode(tls / "site.crt"), mode(tls / "site.key")) == ("0640", "0600")
     assert renewer.status()["site.crt"]["last_success"]
     with traffic(authority) as asked:
-        run = play(tasks(authority, entries, hooks)).expect_ok()
+        run = play(tasks(authority, entries, hooks, interval="20s")).expect_ok()
     assert asked.posts == [] and not run["enrol"].changed, "what the renewer made is what the play wants"
 
 
