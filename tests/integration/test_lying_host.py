@@ -35,7 +35,7 @@ SENTENCES = {
     "a larger key": ["key of type ec-p384", "the task asks for ec-p256"],
     "another family": ["key of type rsa-2048", "the task asks for ec-p256"],
     "a curve of its own": ["key of type ec-secp256k1", "the task asks for ec-p256"],
-    "five megabytes": ["bytes; more than 65536 are not looked at"],
+    "five megabytes": ["bytes; more than 131072 are not looked at"],
     "two blocks": ["must be one PEM block; 2 blocks came"],
     "a private key too": ["must be one PEM block; 2 blocks came"],
     "wrong signature": ["signature of the certificate request is wrong"],

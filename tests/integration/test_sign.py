@@ -115,7 +115,7 @@ def rows(authority):
         row("a key too", ["csr: ", "must be one PEM block; 2 blocks came"], csr=named["a key too"]),
         row("wrong signature", ["csr: ", "signature of the certificate request is wrong"], csr=named["altered"]),
         row("no PEM", ["csr: ", "must be one PEM block; 0 blocks came"], csr="trust me"),
-        row("large", ["csr: ", "more than 65536 are not looked at"], csr=named["large"]),
+        row("large", ["csr: ", "more than 131072 are not looked at"], csr=named["large"]),
         row("none", ["csr"], csr=None),
         row("empty", ["csr: ", "must be one PEM block"], csr=""),
         row("nobody's names", ["sans or common_name is required", "never from the host"], **good, sans=None),
@@ -136,7 +136,7 @@ def requests():
     return {
         "good": lies.request(key),
         "altered": lies.REQUESTS["wrong signature"](key),
-        "large": lies.REQUESTS["five megabytes"](key)[: 70 * 1024],
+        "large": lies.REQUESTS["five megabytes"](key)[: 140 * 1024],
         "a key too": lies.REQUESTS["a private key too"](key),
         **{
             name: lies.REQUESTS[name](key)
