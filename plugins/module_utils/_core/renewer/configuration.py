@@ -36,6 +36,8 @@ _KEYS = ("version", "certificate", "ca", "interval", "only_by_play") + HOOKS
 #: What status has to know of a certificate that only a play renews.
 _WATCHED = tuple(name for name, option in options.OPTIONS.items() if option.watched)
 ACTIONS = ("reload", "restart")
+#: How the name of a configuration ends that waits for the certificate of an enrolment.
+_WAITS = ".enrolment"
 _MOST_RETRIES = 100
 _REMEDY = "Run the play again, which writes it anew."
 
@@ -294,17 +296,22 @@ def load(path: str) -> Configuration:
 
 def staged(path: str) -> str:
     """Where this configuration waits until the enrolment that it belongs to has its certificate."""
-    return os.path.join(os.path.dirname(path), "." + os.path.basename(path))
+    return os.path.join(os.path.dirname(path), ".%s%s" % (os.path.basename(path), _WAITS))
 
 
 def waiting(folder: str) -> list:
     """The configurations in this folder for which one waits; HostFileError."""
-    return [os.path.join(folder, name[1:]) for name in _names(folder) if name[0] == "."]
+    ending = ".json" + _WAITS
+    return [
+        os.path.join(folder, name[1 : -len(_WAITS)])
+        for name in _names(folder)
+        if name[0] == "." and name.endswith(ending)
+    ]
 
 
 def paths(folder: str) -> list:
     """All configurations in this folder, in order of name; HostFileError."""
-    return [os.path.join(folder, name) for name in _names(folder) if name[0] != "."]
+    return [os.path.join(folder, name) for name in _names(folder) if name[0] != "." and name.endswith(".json")]
 
 
 def _names(folder: str) -> list:
@@ -316,4 +323,4 @@ def _names(folder: str) -> list:
                 "Others can change the configurations in %s (%s), and what stands there is run: no renewer reads them. Let only "
                 "root write to that folder and those above it, or name another one." % (folder, found.why_foreign())
             )
-        return [name for name in found.names() if name.endswith(".json")]
+        return found.names()

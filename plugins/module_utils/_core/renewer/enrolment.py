@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from ..ca import connections
+from ..certificate import record
 from ..errors import OptionError, StepCAError, TransportError
 from ..files import folders, places, reading, replacing
 from ..x509 import jws
@@ -93,7 +94,17 @@ def settle(folder: str, now) -> None:
     folder: of the configurations.
     """
     for path in configuration.waiting(folder):
-        _settle(path, reading.read(configuration.staged(path)), now)
+        text = reading.read(configuration.staged(path))
+        if text is None or _is_of(path, text):  # else it is somebody else's, whatever its name
+            _settle(path, text, now)
+
+
+def _is_of(path: str, text: bytes) -> bool:
+    """Whether this text is a configuration that belongs at this path."""
+    try:
+        return record.name_of(configuration.parse(text).certificate_path) == os.path.basename(path)
+    except StepCAError:
+        return False
 
 
 def _settle(path: str, text, now) -> None:

@@ -63,7 +63,8 @@ def renew(host) -> int:
 
 def left_behind(host) -> list:
     """Configurations beside that of the certificate."""
-    return [name for name in os.listdir(host.config) if name.endswith(".json") and name != host.path().name]
+    ours = (".json", ".json.enrolment")
+    return [name for name in os.listdir(host.config) if name.endswith(ours) and name != host.path().name]
 
 
 def test_the_configuration_is_for_the_names_of_the_token(image):
@@ -157,6 +158,20 @@ def test_a_first_enrolment_without_a_configuration_is_finished_too(image, monkey
         enrol(image, **given)
     assert not image.path().exists()
     assert renew(image) == 0 and names(image) == [NAME]
+
+
+def test_files_of_others_stay_where_they_are(image):
+    """Hidden or not, and whatever they are called: a run takes nothing for its own that no enrolment wrote."""
+    enrol(image)
+    waiting = configuration.staged(str(image.path()))
+    another = configuration.make(dict(image.entry(), certificate_path="/etc/other.crt"), image.stand_in.connection())
+    others = {".kept.json": b"{}", ".%s" % image.path().name: b"notes", os.path.basename(waiting): another}
+    others[".odd.json.enrolment"] = b"no configuration"
+    for name, content in others.items():
+        (image.config / name).write_bytes(content)
+    assert renew(image) == 0
+    assert {name: (image.config / name).read_bytes() for name in others} == others
+    assert names(image) == [NAME]
 
 
 def test_a_full_disk_says_so(image, monkeypatch):
