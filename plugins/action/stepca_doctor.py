@@ -61,8 +61,8 @@ class ActionModule(StepCAAction):
         versions = found["python"] or "?", found["cryptography"] or "?"
         findings.add("host", True, "Python %s, cryptography %s." % versions)
         _judge_clock(findings, found["now"], before)
-        asked = connection.urls if connection else []
-        route = [way for way in found["route"] if way["url"] in asked]
+        urls = connection.urls if connection else []
+        route = [way for way in found["route"] if way["url"] in urls]
         _judge_route(findings, route, self._asks_by_itself())
         _judge_renewer(findings, found, self.options["renewer"], has_certificates)
 

@@ -213,21 +213,19 @@ def octal_modes(module, entry):
     return octal
 
 
-def entries_to_keep(module):
+def entries_to_keep(module, entries):
     """The entries, and how often the renewer looks at them where it is to renew them."""
-    entries, strict = entries_of(module), module.params["unrenewable"] == "fail"
+    strict = module.params["unrenewable"] == "fail"
     return [dict(entry, interval=module.params["interval"]) for entry in entries] if strict else entries
 
 
-def notify(module):
+def notify(module, entries):
     """(what was to be done, what failed): those who use certificates that were replaced, in sentences."""
-    if module.params["state"] == "absent":
-        return [], []
-    reasons, failed = notification.notify(entries_of(module), module.params["notify"], module.check_mode)
+    reasons, failed = notification.notify(entries, module.params["notify"], module.check_mode)
     return reasons, ["%s was replaced, but: %s" % problem for problem in sorted(failed.items())]
 
 
-def set_up(module):
+def set_up(module, entries):
     """Have the renewer's files say what the task says; installation.Installation."""
     options, exchange = module.params, module.params["_exchange"]
     sandbox.refuse_odd(options["python"] or sys.executable, "python")
@@ -235,7 +233,7 @@ def set_up(module):
     if options["state"] == "present":
         connection = connections.restore(exchange["connection"]) if exchange["connection"] else None
         strict = options["unrenewable"] == "fail"
-        place.configure(entries_to_keep(module), connection, options["metrics_path"], strict)
+        place.configure(entries_to_keep(module, entries), connection, options["metrics_path"], strict)
     if options["state"] == "absent" or place.is_idle(options["entries"]):
         place.remove(options["metrics_path"])
     else:
@@ -266,9 +264,10 @@ def work(module):
     """Notify, set the renewer up, or take it away, as the action plugin says."""
     reasons, problems, result = [], [], {}
     try:
-        reasons, problems = notify(module)
+        entries = entries_of(module) if module.params["state"] != "absent" else []
+        reasons, problems = notify(module, entries)
         if module.params["state"] != "notified":
-            result, more = outcome_of(module, set_up(module))
+            result, more = outcome_of(module, set_up(module, entries))
             problems += more
     except Exception as error:
         return {"failed": True, "msg": " ".join([*problems, str(unforeseen(error))])}

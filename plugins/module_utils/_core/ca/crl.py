@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from .. import durations
 from ..errors import ApiError, CertificateError
 from ..library import ExtensionOID, x509
-from ..x509 import certificates, extensions
+from ..x509 import certificates, extensions, fields
 from . import api
 
 _GRACE = certificates.CLOCK_GRACE
@@ -147,10 +147,8 @@ def _scope(value) -> str:
 
 
 def _may_sign_lists(issuer) -> bool:
-    try:
-        return issuer.extensions.get_extension_for_oid(ExtensionOID.KEY_USAGE).value.crl_sign
-    except x509.ExtensionNotFound:
-        return True
+    usage = fields.extension(issuer, ExtensionOID.KEY_USAGE)
+    return usage is None or usage.crl_sign
 
 
 def _signed(crl, issuer) -> bool:

@@ -104,7 +104,7 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
             former = certificates.read(wanted.certificate_path)[0]
             if renewal and not former:
                 raise Overtaken("%s is gone since it was examined. Run again." % wanted.certificate_path)
-            told = _check(wanted, context, chain, key, former if renewal else None, issued_at)
+            warnings = _check(wanted, context, chain, key, former if renewal else None, issued_at)
             first = issued_at
             if renewal:
                 kept = record.read(wanted.certificate_path, former)
@@ -116,7 +116,7 @@ def accept(wanted, context: Context, chain_pem: str, digest: str, issued_at: str
         _forget_key(wanted, chain[0].public_key())
         raise
     facts = certificates.facts(chain, wanted.renew_before, wanted.certificate_path, context.roots)
-    return Answer(certificate=facts, backup_files=saved.backups, warnings=told + saved.warnings)
+    return Answer(certificate=facts, backup_files=saved.backups, warnings=warnings + saved.warnings)
 
 
 def _key_for(wanted, leaf) -> tuple:

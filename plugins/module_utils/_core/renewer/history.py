@@ -31,13 +31,14 @@ class History:
     error: str = ""
     pending: bool = False
 
-    def save(self):
+    def save(self) -> None:
         """Write it down, or forget it where there is nothing to remember; HostFileError."""
         from ..files import replacing
 
         content = {name: value for name, value in vars(self).items() if name != "path"}
         if not any(content.values()):
-            return places.remove(self.path)
+            places.remove(self.path)
+            return
         replacing.put(self.path, (json.dumps(content, sort_keys=True) + "\n").encode("ascii"), 0o644)
 
 

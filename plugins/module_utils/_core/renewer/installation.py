@@ -12,7 +12,6 @@ from contextlib import ExitStack, suppress
 from ..certificate import record
 from ..errors import HostFileError, StepCAError
 from ..files import areas, folders, locks, places, reading, replacing, staging
-from ..x509 import certificates
 from . import configuration, history, metrics, sandbox, services, window
 from .renewable import Renewable
 
@@ -144,9 +143,8 @@ class Installation:
         ]
 
     def _look_for_window(self, one: configuration.Configuration) -> None:
-        chain = certificates.read(one.certificate_path)[0] if one.interval and not one.only_by_play else None
-        if chain:
-            found = (one.certificate_path, window.of_chain(chain, one.wanted().renew_before), one.interval)
+        found = window.measured(one)
+        if found:
             self.too_rare += filter(None, [window.problem(*found)])
             self.warnings += filter(None, [window.warning(*found)])
 

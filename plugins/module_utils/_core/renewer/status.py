@@ -52,12 +52,8 @@ def look(path: str, memory: str, now: datetime) -> dict:
 
 def too_rare(one) -> str:
     """Why the certificate of this configuration.Configuration may end between two looks of the renewer, a sentence, or ""."""
-    chain = certificates.read(one.certificate_path)[0] if one.interval else None
-    return (
-        window.problem(one.certificate_path, window.of_chain(chain, one.wanted().renew_before), one.interval)
-        if chain
-        else ""
-    )
+    found = window.measured(one)
+    return window.problem(*found) if found else ""
 
 
 def judged(row: dict) -> dict:

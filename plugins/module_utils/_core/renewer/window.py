@@ -25,6 +25,12 @@ def of_chain(chain, renew_before) -> timedelta:
     return certificates.end_of_life(chain) - certificates.renew_at(chain, renew_before)
 
 
+def measured(one) -> Optional[tuple]:
+    """What problem and warning take, of a configuration.Configuration; None where nothing is to be judged."""
+    chain = certificates.read(one.certificate_path)[0] if one.interval and not one.only_by_play else None
+    return (one.certificate_path, of_chain(chain, one.wanted().renew_before), one.interval) if chain else None
+
+
 def problem(path: str, window: timedelta, interval: timedelta) -> str:
     """Why a certificate may end before the renewer has looked at it, a sentence; "" where it cannot.
 

@@ -162,8 +162,9 @@ def is_issued_by(certificate, issuer) -> bool:
 
 def only_roots(trusted) -> tuple:
     """(the roots among these certificates, what is said of each other one): whoever is trusted must be self-issued."""
-    roots = [one for one in trusted if chains.is_root(one)]
-    others = [one for one in trusted if not chains.is_root(one)]
+    roots, others = [], []
+    for one in trusted:
+        (roots if chains.is_root(one) else others).append(one)
     words = "%s (SHA-256 %s) is no root: %s issued it. It is left out; give the root instead."
     return roots, [words % (fields.title(one), fingerprint(one), one.issuer.rfc4514_string()) for one in others]
 

@@ -17,7 +17,7 @@ import re
 
 from ..errors import CsrError
 from ..library import VERSION, ExtensionOID, NameOID, UnsupportedAlgorithm, ed25519, hashes, serialization, x509
-from . import der, extensions, forms, keys, names
+from . import der, extensions, fields, forms, keys, names
 
 #: More than any honest request needs; what is larger is not looked at.
 LARGEST = 128 * 1024
@@ -273,15 +273,8 @@ def _holds_extensions(value: tuple, depth: int = 0) -> bool:
 
 
 def _bits_not_given(request, leaf) -> list:
-    asked, has = _key_usage(request), _key_usage(leaf)
+    asked, has = (fields.extension(one, ExtensionOID.KEY_USAGE) for one in (request, leaf))
     return ["the key usage %s" % _camel(bit) for bit in _KEY_USAGES if _has_bit(asked, bit) and not _has_bit(has, bit)]
-
-
-def _key_usage(thing):
-    try:
-        return thing.extensions.get_extension_for_oid(ExtensionOID.KEY_USAGE).value
-    except x509.ExtensionNotFound:
-        return None
 
 
 def _has_bit(usage, bit: str) -> bool:

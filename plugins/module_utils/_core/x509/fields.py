@@ -36,7 +36,7 @@ def title(certificate) -> str:
 
 
 def extension(certificate, oid):
-    """The value of this extension, or None."""
+    """The value of this extension of a certificate or a request, or None."""
     try:
         return certificate.extensions.get_extension_for_oid(oid).value
     except x509.ExtensionNotFound:
