@@ -196,13 +196,13 @@ def test_a_certificate_that_could_end_between_two_looks(play, host, authority):
     shown = {**pair("site"), "not_after": "10m", "renew_before": "50%"}
     with traffic(authority) as asked:
         run = play([{"name": "checked", RENEWER: {**PATHS, "state": "checked", "entries": [shown, pair("other")]}}])
-        words = "%s/site.crt is due only 5m before it ends, and the renewer looks every 15m" % host.path("/etc/tls")
+        words = "%s/site.crt is due only 5m before it ends, and the renewer runs every 15m" % host.path("/etc/tls")
         failure = run.expect_failure(words, "renew_before", "stepca_renewer_interval", name="checked")
     assert asked == [] and not host.path("/etc/renew.d").exists() and "other" not in failure.msg
     chosen = {**pair("site"), "renew_before": "5%"}  # of the day that the CA gives
     for _turn in range(2):
         run = play(tasks(authority, [chosen], interval="6h"))
-        run.expect_failure("is due only 1h1", "looks every 6h", name="renewer")
+        run.expect_failure("is due only 1h1", "runs every 6h", name="renewer")
         assert (
             Renewer(host)
             .status(code=1)["site.crt"]["problem"]

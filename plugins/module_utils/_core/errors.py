@@ -119,7 +119,7 @@ def unforeseen(error: BaseException) -> StepCAError:
     if isinstance(error, StepCAError):
         return error
     return StepCAError(
-        "Something happened that nobody foresaw: %s at %s. Please report this sentence at %s."
+        "Unexpected error: %s at %s. Please report this message at %s."
         % (type(error).__name__, _place_of(error), REPORT_AT)
     )
 

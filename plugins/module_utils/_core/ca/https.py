@@ -120,7 +120,7 @@ def refuse_another_name(peer: bytes, name: str) -> None:
     found = (
         "it is for %s" % listed if listed else "it has no subject alternative names, and its commonName does not count"
     )
-    raise _untrusted("%s; asked was %s" % (found, name), "ca_name is needed, or ca_url leads to another host")
+    raise _untrusted("%s; expected %s" % (found, name), "ca_name is needed, or ca_url leads to another host")
 
 
 def _is_for(one, name: str) -> bool:

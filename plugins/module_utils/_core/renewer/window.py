@@ -39,7 +39,7 @@ def problem(path: str, window: timedelta, interval: timedelta) -> str:
     if not timedelta() < window < interval:
         return ""
     return (
-        "%s is due only %s before it ends, and the renewer looks every %s: it may expire between two looks. Give a longer "
+        "%s is due only %s before it ends, and the renewer runs every %s: it may expire between two runs. Give a longer "
         "renew_before (or a longer life), or a shorter interval (stepca_renewer_interval)."
         % (path, *_words(window, interval))
     )
@@ -50,7 +50,7 @@ def warning(path: str, window: timedelta, interval: timedelta) -> str:
     if not interval <= window < 2 * interval:
         return ""
     return (
-        "%s is due %s before it ends, and the renewer looks every %s: where one renewal fails, there may be no second. Give a "
+        "%s is due %s before it ends, and the renewer runs every %s: where one renewal fails, there may be no second. Give a "
         "longer renew_before, or a shorter interval (stepca_renewer_interval)." % (path, *_words(window, interval))
     )
 

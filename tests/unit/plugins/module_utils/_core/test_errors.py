@@ -58,7 +58,7 @@ def test_what_nobody_foresaw_names_type_and_place_and_no_value():
     with pytest.raises(TypeError) as caught:
         jws.make(None, {"canary": {"canary-secret"}}, {})
     said = str(errors.unforeseen(caught.value))
-    assert re.search(r"TypeError at x509/jws\.py:\d+\. Please report this sentence at https://\S+/issues\.$", said)
+    assert re.search(r"TypeError at x509/jws\.py:\d+\. Please report this message at https://\S+/issues\.$", said)
     assert "canary" not in said
 
 

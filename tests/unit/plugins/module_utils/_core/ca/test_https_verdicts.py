@@ -141,14 +141,14 @@ def test_names_that_do_not(send, names, name):
     with pytest.raises(TransportError) as caught:
         send(Authority(), name, names)
     said = str(caught.value)
-    assert "(it is for " in said and "; asked was %s)" % name in said and "ca_name is needed" in said
+    assert "(it is for " in said and "; expected %s)" % name in said and "ca_name is needed" in said
     assert (caught.value.sent, caught.value.retry) == (False, False)
 
 
 def test_a_common_name_alone_does_not_count(send):
     with pytest.raises(TransportError) as caught:
         send(Authority(names=None))
-    assert "it has no subject alternative names, and its commonName does not count; asked was 127.0.0.1" in str(
+    assert "it has no subject alternative names, and its commonName does not count; expected 127.0.0.1" in str(
         caught.value
     )
     with pytest.raises(TransportError, match="no subject alternative names"):

@@ -162,8 +162,8 @@ def test_a_mistake_of_ours_is_no_traceback(call, monkeypatch):
     code, said, complaint = call("status")
     assert (code, said) == (1, "")
     assert re.fullmatch(
-        r"failed: Something happened that nobody foresaw: KeyError at renewer/command\.py:\d+\. "
-        r"Please report this sentence at https://github\.com/\S+/issues\.\n",
+        r"failed: Unexpected error: KeyError at renewer/command\.py:\d+\. "
+        r"Please report this message at https://github\.com/\S+/issues\.\n",
         complaint,
     )
 

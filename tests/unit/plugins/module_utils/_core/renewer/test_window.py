@@ -58,7 +58,7 @@ def test_the_verdict(minutes, interval, problem, warned):
 
 def test_the_numbers_and_the_options_are_named():
     text = window.problem("/etc/tls/a.crt", 72 * M, 360 * M)
-    assert "due only 1h12m before it ends" in text and "looks every 6h" in text
+    assert "due only 1h12m before it ends" in text and "runs every 6h" in text
     assert "renew_before" in text and "stepca_renewer_interval" in text
 
 
